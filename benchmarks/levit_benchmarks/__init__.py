@@ -1,0 +1,1 @@
+"""Measurements of any stage of the toolkit, and of its peers."""

@@ -1,0 +1,154 @@
+"""levit-classify: the best classes of images, from a bundle alone."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from levit_deploy.commandline import make_parser, positive_int, print_json, print_line, run_command
+from levit_engines import ENGINES, open_runner
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from levit_deploy.bundle import Bundle
+    from levit_deploy.manifest import BatchSizes
+    from levit_deploy.runner import Runner
+
+PROGRAM = "levit-classify"
+_LARGEST_GROUP = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guess:
+    """One class that an image may be of; `rank` counts from 1, `probability` is the softmax of the logits."""
+
+    rank: int
+    index: int
+    name: str
+    probability: float
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The console entry point; returns the exit code."""
+    return run_command(PROGRAM, lambda: _classify(_parser().parse_args(argv)))
+
+
+def classify(runner: Runner, bundle: Bundle, files: Sequence[Path], *, top_k: int) -> list[list[Guess]]:
+    """The `top_k` best guesses for each file, best first; the lower index first where two are equal.
+
+    Raises:
+        ImageError: naming the first file that cannot be decoded.
+        RunnerError: the engine failed, or gave logits that are not finite.
+    """
+    labels = bundle.labels()
+    guesses = []
+    for group in _groups(files, runner.batch_sizes):
+        logits = runner.infer(_batch(group, bundle, minimum=runner.batch_sizes.minimum))
+        guesses += [_best(row, labels, file, top_k=top_k) for file, row in zip(group, logits, strict=False)]
+    return guesses
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = make_parser(
+        PROGRAM,
+        "Print the most probable classes of images, from a bundle that levit-export wrote.",
+        "levit-classify levit-384-fp32 cat.jpg dog.png --top-k 3",
+    )
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle's folder")
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="JPEG, PNG, WebP, … files")
+    parser.add_argument("--top-k", type=positive_int, default=5, help="classes per image (default: 5)")
+    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="default: %(default)s")
+    parser.add_argument("--threads", type=positive_int, help="default: what this process may use")
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    return parser
+
+
+def _classify(arguments: argparse.Namespace) -> int:
+    from levit_deploy.bundle import open_bundle
+
+    bundle = open_bundle(arguments.bundle)
+    with open_runner(bundle, engine=arguments.engine, threads=arguments.threads) as runner:
+        guesses = classify(runner, bundle, arguments.images, top_k=arguments.top_k)
+    if bundle.manifest.weights.get("origin") == "untrained":
+        print_line(f"{PROGRAM}: {arguments.bundle}: untrained weights, the probabilities mean nothing")
+    if arguments.json:
+        print_json(_document(arguments, guesses))
+    else:
+        _print_tables(arguments.images, guesses)
+    return 0
+
+
+def _groups(files: Sequence[Path], sizes: BatchSizes) -> Iterator[Sequence[Path]]:
+    """`files` in runs that one inference may hold, once a run that is too short has been filled up."""
+    size = min(max(sizes.minimum, _LARGEST_GROUP), sizes.maximum)
+    for start in range(0, len(files), size):
+        yield files[start : start + size]
+
+
+def _batch(files: Sequence[Path], bundle: Bundle, *, minimum: int) -> NDArray[Any]:
+    """The network's input for `files`; the last image is repeated up to `minimum` images."""
+    import numpy as np
+
+    from levit_deploy.preprocessing import normalize, preprocess_file
+
+    contract = bundle.manifest.preprocessing
+    pixels = [preprocess_file(file, contract) for file in files]
+    stacked = np.stack(pixels + pixels[-1:] * (minimum - len(pixels)))
+    # A graph that takes uint8 normalises by itself; runner.check_specification admits only these two kinds.
+    return stacked if bundle.manifest.input.dtype == "uint8" else normalize(stacked, contract)
+
+
+def _best(logits: NDArray[np.float32], labels: Sequence[str], file: Path, *, top_k: int) -> list[Guess]:
+    import numpy as np
+
+    from levit_deploy.errors import RunnerError
+
+    scores = logits.astype(np.float64)
+    if not np.isfinite(scores).all():
+        raise RunnerError(f"{file}: the logits are not finite; run levit-verify on the bundle")
+    exponentials = np.exp(scores - scores.max())
+    probabilities = exponentials / exponentials.sum()
+    order = np.argsort(-scores, kind="stable")[:top_k]
+    return [
+        Guess(rank=rank, index=int(index), name=labels[index], probability=float(probabilities[index]))
+        for rank, index in enumerate(order, start=1)
+    ]
+
+
+def _document(arguments: argparse.Namespace, guesses: Sequence[Sequence[Guess]]) -> dict[str, Any]:
+    images = [
+        {"file": str(file), "top": [_guess_document(guess) for guess in best]}
+        for file, best in zip(arguments.images, guesses, strict=True)
+    ]
+    return {"bundle": str(arguments.bundle), "engine": arguments.engine, "images": images}
+
+
+def _guess_document(guess: Guess) -> dict[str, Any]:
+    return {"rank": guess.rank, "class": guess.index, "name": guess.name, "probability": guess.probability}
+
+
+def _print_tables(files: Sequence[Path], guesses: Sequence[Sequence[Guess]]) -> None:
+    # Rich takes 100 ms to import, so only who looks at tables waits for it.
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from levit_deploy.decoding import printable
+
+    console = Console()
+    for file, best in zip(files, guesses, strict=True):
+        # Text, because names and paths may hold what Rich takes for markup.
+        table = Table(title=Text(printable(str(file))), title_justify="left")
+        table.add_column("rank", justify="right")
+        table.add_column("class name", overflow="fold")
+        table.add_column("class", justify="right")
+        table.add_column("probability", justify="right")
+        for guess in best:
+            name, percent = Text(printable(guess.name)), f"{100 * guess.probability:.2f} %"
+            table.add_row(str(guess.rank), name, str(guess.index), percent)
+        console.print(table)

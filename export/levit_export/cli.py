@@ -1,0 +1,161 @@
+"""levit-export: from a checkpoint to a verified bundle. Parse, ask for one export, show what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from levit_deploy.architectures import VARIANTS
+from levit_deploy.commandline import make_parser, positive_int, print_json, print_line, run_command
+from levit_deploy.errors import ConfigError, EnvironmentIncompleteError
+
+if TYPE_CHECKING:
+    from levit_export.request import ExportRequest
+
+PROGRAM = "levit-export"
+DEFAULT_DYNAMIC_BATCH = (1, 8)
+EXTRA_OF_PACKAGE = {"torch": "export", "onnxscript": "export", "onnx_ir": "export", "onnxruntime": "cpu"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    return run_command(PROGRAM, lambda: _export(options))
+
+
+def _export(options: argparse.Namespace) -> int:
+    _require_packages()
+    # Only now: these import PyTorch, which --help and mistyped options should not wait for.
+    from levit_export.pipeline import STAGES, run_export
+    from levit_export.rendering import StageDisplay, document, print_report
+
+    with StageDisplay(STAGES) as display:
+        report = run_export(_request(options), display)
+    for note in report.notes:
+        print_line(f"note: {note}")
+    if options.json:
+        print_json(document(report))
+    else:
+        print_report(report)
+    return 0
+
+
+def _require_packages() -> None:
+    missing = [name for name in EXTRA_OF_PACKAGE if importlib.util.find_spec(name) is None]
+    if missing:
+        extras = ",".join(sorted({EXTRA_OF_PACKAGE[name] for name in missing}))
+        raise EnvironmentIncompleteError(
+            f'{", ".join(missing)} not installed, which an export needs: pip install "levit-deploy[{extras}]"'
+        )
+
+
+def _request(options: argparse.Namespace) -> ExportRequest:
+    from levit_export.request import ExportRequest, Precision, Target
+
+    if options.batch is not None and options.dynamic_batch is not None:
+        raise ConfigError("--batch and --dynamic-batch exclude each other: give one of them")
+    return ExportRequest(
+        arch=options.arch,
+        checkpoint=options.checkpoint,
+        pretrained=options.pretrained,
+        target=Target(options.target),
+        precision=Precision(options.precision),
+        batch=options.dynamic_batch or (options.batch or 1,) * 2,
+        image_size=options.image_size,
+        opset=options.opset,
+        uint8_input=options.uint8_input,
+        top_k=options.top_k,
+        simplify=not options.no_simplify,
+        seed=options.seed,
+        labels=options.labels,
+        apply_exif_orientation=options.apply_exif_orientation,
+        output=options.output,
+        overwrite=options.overwrite,
+    )
+
+
+def _batch_range(text: str) -> tuple[int, int]:
+    minimum, separator, maximum = text.partition(":")
+    if not (separator and minimum.isdecimal() and maximum.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not MIN:MAX, as in 1:8")
+    if not 1 <= int(minimum) < int(maximum):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 1 <= MIN < MAX; one size is --batch N")
+    return int(minimum), int(maximum)
+
+
+def _architecture(text: str) -> str:
+    if text.upper() not in VARIANTS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(VARIANTS)}")
+    return text.upper()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = make_parser(
+        PROGRAM,
+        "Export a LeViT to ONNX, prove it against the float64 model, and write a self-describing bundle.",
+        "levit-export --checkpoint LeViT-256.pth --dynamic-batch 1:8 -o levit-256/",
+    )
+    _add_weights(parser.add_argument_group("weights"))
+    _add_graph(parser.add_argument_group("graph"))
+    output = parser.add_argument_group("output")
+    output.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: ./levit-ARCH-PRECISION")
+    output.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
+    output.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
+    return parser
+
+
+def _add_weights(group: Any) -> None:
+    group.add_argument(
+        "--arch",
+        type=_architecture,
+        metavar="{" + ",".join(VARIANTS) + "}",
+        help="variant; alone: untrained weights. With --checkpoint it only has to agree",
+    )
+    group.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="weights from the official code, timm, transformers or mmpretrain; all else is inferred from them",
+    )
+    group.add_argument("--pretrained", action="store_true", help="download the official weights of --arch")
+    group.add_argument("--seed", type=int, default=0, help="of untrained weights (default: 0)")
+    group.add_argument("--labels", type=Path, metavar="FILE", help="class names, one a line")
+    group.add_argument(
+        "--image-size",
+        type=positive_int,
+        metavar="PX",
+        help="side of the input, a multiple of 16 (default: the checkpoint's, or 224)",
+    )
+    group.add_argument(
+        "--apply-exif-orientation",
+        action="store_true",
+        help="turn photographs upright first (default: ignored, as in all published evaluations)",
+    )
+
+
+def _add_graph(group: Any) -> None:
+    group.add_argument(
+        "--target",
+        choices=("cpu", "gpu"),
+        default="cpu",
+        help="hardware the graph form is for (default: cpu)",
+    )
+    group.add_argument("--precision", choices=("fp32",), default="fp32", help="(default: fp32)")
+    group.add_argument("--batch", type=positive_int, metavar="N", help="static batch size (default: 1)")
+    group.add_argument(
+        "--dynamic-batch",
+        type=_batch_range,
+        nargs="?",
+        const=DEFAULT_DYNAMIC_BATCH,
+        metavar="MIN:MAX",
+        help="any batch size of a range (1:8 if none is given)",
+    )
+    group.add_argument("--opset", type=positive_int, default=18, help="ONNX opset, 18 to 23 (default: 18)")
+    group.add_argument(
+        "--uint8-input", action="store_true", help="take RGB pixels (NHWC uint8); normalise inside the graph"
+    )
+    group.add_argument("--top-k", type=positive_int, metavar="K", help="also output the K best classes")
+    group.add_argument("--no-simplify", action="store_true", help="do not run onnxsim")

@@ -1,0 +1,161 @@
+"""What goes into a bundle: the manifest, the members, and the recipe that is repeated inside the ONNX file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+
+import onnx
+
+from levit_deploy.bundle import GOLDEN, LABELS, MODEL, PARITY, sha256_of
+from levit_deploy.manifest import BatchSizes, Manifest, TensorSpecification
+from levit_deploy.parity import Rung, worst_rung
+from levit_deploy.preprocessing import Preprocessing
+from levit_deploy.rounding import FAILURE_PROBABILITY, FLOAT32_UNIT_ROUNDOFF, SAFETY
+from levit_export.loading import LoadedWeights
+from levit_export.request import ExportRequest, Target
+from levit_export.simplification import Simplification
+from levit_export.tracing import BATCH_AXIS, INPUT_NAME, LOGITS_NAME, TOP_K_NAMES
+from levit_export.verification import Truth
+
+DISTRIBUTION = "levit-deploy"
+RECORDED_PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "onnxsim", "numpy", "pillow")
+FORM_OF_TARGET = {Target.CPU: "convolutions", Target.GPU: "tokens"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingredients:
+    """All that is settled before the first graph exists."""
+
+    name: str
+    request: ExportRequest
+    weights: LoadedWeights
+    contract: Preprocessing
+    batch_sizes: BatchSizes
+    labels: tuple[str, ...]
+    labels_provenance: str
+
+    @property
+    def labels_bytes(self) -> bytes:
+        """The content of labels.txt."""
+        return ("\n".join(self.labels) + "\n").encode()
+
+    @property
+    def batch_axis(self) -> int | str:
+        """First dimension of every input and output: a number, or the name of the dynamic axis."""
+        return BATCH_AXIS if self.batch_sizes.dynamic else self.batch_sizes.minimum
+
+
+def stamp(model: onnx.ModelProto, ingredients: Ingredients) -> None:
+    """Write the recipe into the file itself, so that it still tells what it is when it is alone."""
+    config = ingredients.weights.model.config
+    recipe = {
+        "levit.toolkit_version": toolkit_version(),
+        "levit.arch": config.arch,
+        "levit.network": _compact(config.to_json()),
+        "levit.precision": ingredients.request.precision.value,
+        "levit.target": ingredients.request.target.value,
+        "levit.preprocessing": _compact(ingredients.contract.to_json()),
+        "levit.batch_sizes": _compact(ingredients.batch_sizes.to_json()),
+        "levit.weights_origin": ingredients.weights.origin,
+        "levit.weights_sha256": ingredients.weights.record["state_sha256"],
+        "levit.labels_sha256": sha256_of(ingredients.labels_bytes),
+    }
+    model.producer_version = toolkit_version()
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, recipe)
+
+
+def _compact(document: object) -> str:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"))
+
+
+def bundle_contents(
+    ingredients: Ingredients, simplification: Simplification, truth: Truth, rungs: Sequence[Rung]
+) -> tuple[Manifest, Mapping[str, bytes]]:
+    """The manifest (still without its list of members) and the content of every member."""
+    model = simplification.model
+    members = {
+        MODEL: model.SerializeToString(deterministic=True),
+        LABELS: ingredients.labels_bytes,
+        GOLDEN: truth.golden.to_bytes(),
+        PARITY: (json.dumps(_ladder(truth, rungs), indent=2, allow_nan=False) + "\n").encode(),
+    }
+    request, weights = ingredients.request, ingredients.weights
+    manifest = Manifest(
+        name=ingredients.name,
+        config=weights.model.config,
+        precision=request.precision.value,
+        target=request.target.value,
+        weights=weights.record,
+        versions=versions(),
+        preprocessing=ingredients.contract,
+        input=_input(ingredients),
+        outputs=_outputs(ingredients),
+        batch_sizes=ingredients.batch_sizes,
+        graph={
+            "form": FORM_OF_TARGET[request.target],
+            "opset": request.opset,
+            "ir_version": model.ir_version,
+            "nodes": len(model.graph.node),
+            "simplified": simplification.kept,
+            "simplification": simplification.reason,
+            "labels": ingredients.labels_provenance,
+        },
+        parity={"verdict": "pass", "rungs": len(rungs), "worst": worst_rung(rungs).to_json()},
+        golden_tolerance=tuple(float(bound) for bound in truth.bounds),
+        members={},
+    )
+    return manifest, members
+
+
+def _input(ingredients: Ingredients) -> TensorSpecification:
+    side, batch = ingredients.contract.image_size, ingredients.batch_axis
+    if ingredients.request.uint8_input:
+        return TensorSpecification(name=INPUT_NAME, dtype="uint8", layout="NHWC", shape=(batch, side, side, 3))
+    return TensorSpecification(name=INPUT_NAME, dtype="float32", layout="NCHW", shape=(batch, 3, side, side))
+
+
+def _outputs(ingredients: Ingredients) -> tuple[TensorSpecification, ...]:
+    batch, classes = ingredients.batch_axis, ingredients.weights.model.config.num_classes
+    logits = TensorSpecification(name=LOGITS_NAME, dtype="float32", layout="NK", shape=(batch, classes))
+    top_k = ingredients.request.top_k
+    if top_k is None:
+        return (logits,)
+    best = (
+        TensorSpecification(name=name, dtype=dtype, layout="NK", shape=(batch, top_k))
+        for name, dtype in zip(TOP_K_NAMES, ("float32", "int64"), strict=True)
+    )
+    return (logits, *best)
+
+
+def _ladder(truth: Truth, rungs: Sequence[Rung]) -> dict[str, object]:
+    return {
+        "truth": "eager model in float64",
+        "images": list(truth.golden.names),
+        "bound": {
+            "per_image": [float(bound) for bound in truth.bounds],
+            "unit_roundoff": FLOAT32_UNIT_ROUNDOFF,
+            "safety": SAFETY,
+            "failure_probability": FAILURE_PROBABILITY,
+        },
+        "rungs": [rung.to_json() for rung in rungs],
+    }
+
+
+def toolkit_version() -> str:
+    """The version of levit-deploy that is installed."""
+    return metadata.version(DISTRIBUTION)
+
+
+def versions() -> dict[str, str]:
+    """The toolkit, Python, and the libraries that shaped the bundle; those that are not installed are left out."""
+    found = {DISTRIBUTION: toolkit_version(), "python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found

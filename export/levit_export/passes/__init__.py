@@ -1,0 +1,1 @@
+"""Passes on the traced graph: one pass, one file."""

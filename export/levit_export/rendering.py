@@ -1,0 +1,117 @@
+"""What an export shows: its stages while they run (stderr), then a table of them (stdout), or JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from levit_deploy.parity import worst_rung
+from levit_export.pipeline import ExportReport, StageReport
+
+DOING = {
+    "load": "loading weights",
+    "fuse": "folding normalisations",
+    "trace": "tracing to ONNX",
+    "simplify": "simplifying with onnxsim",
+    "verify": "verifying every stage against float64",
+    "write": "writing the bundle",
+}
+
+
+class StageDisplay:
+    """A live list of stages on stderr; on a terminal with spinners, else one line a stage."""
+
+    def __init__(self, stages: Sequence[str]) -> None:
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            SpinnerColumn(finished_text="[green]✓[/]"),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._stages = tuple(stages)
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> StageDisplay:  # noqa: PYI034 (Python 3.10 has no typing.Self)
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def started(self, name: str) -> None:
+        """Show that a stage runs."""
+        self._tasks[name] = self._progress.add_task(f"{name:<8} {DOING[name]}", total=1)
+
+    def finished(self, name: str, seconds: float) -> None:
+        """Show that it is done."""
+        self._progress.update(self._tasks[name], completed=1)
+        if not self._console.is_terminal:
+            step = f"[{len(self._tasks)}/{len(self._stages)}]"
+            self._console.print(f"{step} {name:<8} {DOING[name]}: {seconds:.1f} s", highlight=False, markup=False)
+
+
+def print_report(report: ExportReport) -> None:
+    """The table of stages, the verdict, where the bundle is, and what to do next."""
+    console = Console(highlight=False)
+    manifest = report.bundle.manifest
+    table = Table(title=f"LeViT-{manifest.config.arch}, {manifest.precision}, for {manifest.target}")
+    table.add_column("stage")
+    for column in ("nodes", "size", "worst error vs fp64", "time"):
+        table.add_column(column, justify="right")
+    table.add_column("remark")
+    for stage in report.stages:
+        table.add_row(*_cells(stage))
+    console.print(table)
+    worst = worst_rung(report.rungs)
+    sizes = ", ".join(str(size) for size in manifest.batch_sizes.verified)
+    console.print(
+        f"Verified: {len(report.rungs)} rungs (batch {sizes}) on {len(manifest.golden_tolerance)} golden images; "
+        f"the worst error is {worst.bound_share:.0%} of what rounding allows."
+    )
+    console.print(f"Bundle:   {report.bundle.path}", soft_wrap=True)
+    console.print(f"Next:     levit-classify {report.bundle.path} photo.jpg", soft_wrap=True)
+
+
+def _cells(stage: StageReport) -> tuple[str, ...]:
+    return (
+        stage.name,
+        "" if stage.nodes is None else str(stage.nodes),
+        "" if stage.size_bytes is None else f"{stage.size_bytes / 1e6:.1f} MB",
+        "" if stage.max_abs_error is None else f"{stage.max_abs_error:.2e}",
+        f"{stage.seconds:.1f} s",
+        stage.detail,
+    )
+
+
+def document(report: ExportReport) -> dict[str, Any]:
+    """The same for machines."""
+    return {
+        "bundle": str(report.bundle.path),
+        "verdict": "pass",
+        "notes": list(report.notes),
+        "stages": [_stage_document(stage) for stage in report.stages],
+        "rungs": [rung.to_json() for rung in report.rungs],
+        "manifest": report.bundle.manifest.to_json(),
+    }
+
+
+def _stage_document(stage: StageReport) -> dict[str, Any]:
+    error = stage.max_abs_error
+    return {
+        "name": stage.name,
+        "seconds": round(stage.seconds, 3),
+        "nodes": stage.nodes,
+        "size_bytes": stage.size_bytes,
+        "max_abs_error": error if error is None or math.isfinite(error) else str(error),
+        "detail": stage.detail,
+    }

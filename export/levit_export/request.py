@@ -1,0 +1,65 @@
+"""What an export can be asked for, checked before any work is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from levit_deploy.architectures import config_for
+from levit_deploy.errors import ConfigError
+from levit_export.tracing import DEFAULT_OPSET, OPSETS
+
+
+class Target(str, Enum):
+    """The kind of hardware whose fastest graph form is exported."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+class Precision(str, Enum):
+    """The precision of weights and arithmetic in the graph."""
+
+    FP32 = "fp32"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRequest:
+    """One export. Weights come from `checkpoint`, the official file (`pretrained`), or `seed` (untrained).
+
+    `batch` is the range of batch sizes that the graph takes; both ends are equal for a static batch. `image_size`
+    is the side of the input in pixels. `output` defaults to `./levit-<arch>-<precision>`.
+    Raises ConfigError on options that contradict each other.
+    """
+
+    arch: str | None = None
+    checkpoint: Path | None = None
+    pretrained: bool = False
+    target: Target = Target.CPU
+    precision: Precision = Precision.FP32
+    batch: tuple[int, int] = (1, 1)
+    image_size: int | None = None
+    opset: int = DEFAULT_OPSET
+    uint8_input: bool = False
+    top_k: int | None = None
+    simplify: bool = True
+    seed: int = 0
+    labels: Path | None = None
+    apply_exif_orientation: bool = False
+    output: Path | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.checkpoint is not None and self.pretrained:
+            raise ConfigError("--checkpoint and --pretrained both name the weights: give one of them")
+        if self.checkpoint is None and self.arch is None:
+            raise ConfigError("nothing to export: give --arch, or --checkpoint FILE")
+        if self.arch is not None:
+            config_for(self.arch, **({"image_size": self.image_size} if self.image_size else {}))
+        if not 1 <= self.batch[0] <= self.batch[1]:
+            raise ConfigError(f"batch sizes {self.batch[0]}:{self.batch[1]}: expected 1 <= MIN <= MAX")
+        if self.opset not in OPSETS:
+            raise ConfigError(f"--opset {self.opset}: supported are {OPSETS[0]} to {OPSETS[-1]}")
+        if self.top_k is not None and self.top_k < 1:
+            raise ConfigError(f"--top-k {self.top_k}: must be at least 1")

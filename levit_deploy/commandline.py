@@ -1,0 +1,136 @@
+"""What all our command lines share: exit codes, signals, messages of one line, JSON on stdout.
+
+Exit codes: 0 done and verified, 1 a check failed, 2 usage, 3 bad input, 4 the environment lacks something;
+130, 141 and 143 when a signal (interrupt, closed pipe, termination) ended the command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+from levit_deploy.errors import EnvironmentIncompleteError, LevitError
+from levit_deploy.onnxruntime_session import disable_telemetry
+
+DISTRIBUTION = "levit-deploy"
+INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143
+
+
+def run_command(program: str, command: Callable[[], int]) -> int:
+    """Run `command` and return the exit code; a LevitError becomes one line on stderr and its code.
+
+    SIGTERM unwinds the stack like an exception, so that temporary files go; SystemExit (from argparse, or
+    from SIGTERM) passes through. Other exceptions are our bugs and keep their traceback.
+    """
+    disable_telemetry()
+    try:
+        with _sigterm_unwinds():
+            try:
+                return _run_reporting_errors(program, command)
+            finally:
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        print_line(f"{program}: interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _forget_stdout()
+        return PIPE_CLOSED
+
+
+def print_line(text: str) -> None:
+    """One line on stderr, whatever `text` holds."""
+    from levit_deploy.decoding import printable
+
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def print_json(document: object) -> None:
+    """`document` on stdout, as one JSON text; ValueError on NaN and infinity, which JSON does not have."""
+    # ASCII, so that neither the terminal's encoding nor an odd file name can make it fail.
+    print(json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False))
+
+
+def make_parser(program: str, description: str, example: str) -> argparse.ArgumentParser:
+    """A parser with `--version` and an example below the help; takes no abbreviated options."""
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description=description,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_VersionAction, nargs=0, help="print the version and exit")
+    return parser
+
+
+def positive_int(text: str) -> int:
+    """An argparse `type`: a whole number of at least 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return value
+
+
+class _VersionAction(argparse.Action):
+    """Like argparse's own, but reads the version only when it is asked for: that import takes 30 ms."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from importlib import metadata
+
+        try:
+            version = metadata.version(DISTRIBUTION)
+        except metadata.PackageNotFoundError:
+            version = "unknown (not installed)"
+        print(f"{parser.prog} {version}")
+        parser.exit()
+
+
+def _run_reporting_errors(program: str, command: Callable[[], int]) -> int:
+    try:
+        return command()
+    except LevitError as error:
+        print_line(f"{program}: error: {error}")
+        return error.exit_code
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # No space, no permission, …: what we do not foresee file by file, the user can mend all the same.
+        place = f"{error.filename}: " if error.filename is not None else ""
+        print_line(f"{program}: error: {place}{error.strerror or error}")
+        return EnvironmentIncompleteError.exit_code
+
+
+@contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    """While this lasts, SIGTERM raises SystemExit(143) once; only the main thread may ask for that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(_signum: int, _frame: FrameType | None) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
+        raise SystemExit(TERMINATED)
+
+    previous = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _forget_stdout() -> None:
+    """Point stdout to nowhere, so that the interpreter's last flush does not fail as well."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -1,0 +1,168 @@
+"""How far rounding alone may move the logits: the bound that every floating-point rung is held to.
+
+Each operation is given a local rounding error, as a standard deviation for every element, from the unit roundoff
+u, the length n of its accumulation and the magnitudes that really flow:
+
+    y = W x + b, W ∗ x, a b    u · sqrt(n + 1) · ‖terms of the sum‖₂
+    batch normalisation        u · (|g/σ| (|x| + |μ|) + 2 |y|)
+    softmax                    u · p · (|z - max z| + sqrt(n) + 2)
+    hard-swish                 u · (|x| / 2 + 2 |y|)
+    mean of n                  u · (‖terms‖₂ / sqrt(n) + |y|)
+    sum, product, quotient     u · |y|
+
+The sum of n terms rounds n times, each time by at most u of a partial sum; partial sums are at most
+sqrt(n) ‖terms‖₂ (Cauchy and Schwarz), and independent roundings add in quadrature. These errors are drawn at
+random and added while the float64 model runs, so that the network itself propagates them: no product of norms,
+which would allow errors millions of times larger than any that occur. What arrives at the logits of an image has
+the root mean square s; the bound is
+
+    SAFETY · sqrt(2 ln(2 K / FAILURE_PROBABILITY)) · s      for K classes,
+
+the Gaussian tail over all logits, times a factor for what independence leaves out (roundings that agree in sign).
+Source: Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis", SIAM J. Sci. Comput. 41(5), 2019,
+for the sqrt(n); docs/design/derived-bounds.md for the measured ratios of error to bound.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+FLOAT32_UNIT_ROUNDOFF = 2.0**-24
+SAFETY = 2.0
+FAILURE_PROBABILITY = 1e-9
+LOGITS_WANTED = 20
+
+LocalError = Callable[..., Tensor]
+
+
+def _linear_error(y: Tensor, x: Tensor, weight: Tensor, _bias: Tensor | None = None) -> Tensor:
+    squares = F.linear(x.square(), weight.square())
+    return math.sqrt(weight.shape[1] + 1) * squares.sqrt() + y.abs()
+
+
+def _convolution_error(y: Tensor, x: Tensor, weight: Tensor, _bias: Tensor | None = None, *geometry: Any) -> Tensor:
+    squares = F.conv2d(x.square(), weight.square(), None, *geometry)
+    return math.sqrt(weight[0].numel() + 1) * squares.sqrt() + y.abs()
+
+
+def _matmul_error(y: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return math.sqrt(a.shape[-1] + 1) * (a.square() @ b.square()).sqrt() + y.abs()
+
+
+def _norm_error(
+    y: Tensor, x: Tensor, mean: Tensor, variance: Tensor, *, weight: Tensor, eps: float, **_: Any
+) -> Tensor:
+    per_channel = (1, -1, *(1,) * (x.ndim - 2))
+    slope = (weight / (variance + eps).sqrt()).abs().reshape(per_channel)
+    return slope * (x.abs() + mean.abs().reshape(per_channel)) + 2 * y.abs()
+
+
+def _softmax_error(y: Tensor, z: Tensor, *, dim: int) -> Tensor:
+    below_max = z.amax(dim, keepdim=True) - z
+    return y * (below_max + math.sqrt(z.shape[dim]) + 2)
+
+
+def _hardswish_error(y: Tensor, x: Tensor, **_: Any) -> Tensor:
+    return x.abs() * (x.abs() < 3) / 2 + 2 * y.abs()
+
+
+def _mean_error(y: Tensor, x: Tensor, *, dim: int) -> Tensor:
+    return x.square().sum(dim).sqrt() / math.sqrt(x.shape[dim]) + y.abs()
+
+
+def _elementwise_error(y: Tensor, *_: Any, **__: Any) -> Tensor:
+    return y.abs()
+
+
+# In units of u. An operation that is in neither table stops the prediction: nothing is taken for exact unsaid.
+LOCAL_ERRORS: Mapping[str, LocalError] = MappingProxyType(
+    {
+        "linear": _linear_error,
+        "conv2d": _convolution_error,
+        "matmul": _matmul_error,
+        "batch_norm": _norm_error,
+        "softmax": _softmax_error,
+        "hardswish": _hardswish_error,
+        "mean": _mean_error,
+        "add": _elementwise_error,
+        "mul": _elementwise_error,
+        "div": _elementwise_error,
+    }
+)
+EXACT_OPERATIONS = frozenset(
+    {"dim", "flatten", "transpose", "reshape_as", "unflatten", "split", "__getitem__", "__get__"}
+)
+
+
+class RoundingNoise(TorchFunctionMode):
+    """While active, every operation returns its result plus a random error of the size rounding would have."""
+
+    def __init__(self, unit_roundoff: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self._unit_roundoff = unit_roundoff
+        self._generator = generator
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        name = func.__name__
+        if name in EXACT_OPERATIONS:
+            return result
+        if name not in LOCAL_ERRORS:
+            raise ValueError(f"no rounding error is known for the operation {name!r}")
+        # Magnitudes need no more than float32, which halves the cost.
+        deviation = LOCAL_ERRORS[name](_single(result), *map(_single, args), **_single(kwargs))
+        return result.addcmul_(deviation, self.noise(result.shape), value=self._unit_roundoff)
+
+    def noise(self, shape: torch.Size) -> Tensor:
+        """Independent values of mean 0 and variance 1; uniform, as they are several times cheaper than normal."""
+        return torch.empty(shape).uniform_(-math.sqrt(3), math.sqrt(3), generator=self._generator)
+
+
+def _single(value: Any) -> Any:
+    """`value` with every float64 tensor in it as float32."""
+    if isinstance(value, Tensor):
+        return value.float() if value.dtype == torch.float64 else value
+    if isinstance(value, dict):
+        return {name: _single(item) for name, item in value.items()}
+    return value
+
+
+@torch.no_grad()
+def logit_bounds(
+    model: nn.Module,
+    images: Tensor,
+    logits: Tensor,
+    *,
+    unit_roundoff: float = FLOAT32_UNIT_ROUNDOFF,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """The largest |logit error| that rounding explains, one bound for each image: float64 (n,).
+
+    `model` is the float64 reference in evaluation, `images` its float64 input (n, 3, S, S) and `logits` its
+    output (n, K).
+    """
+    rounding = RoundingNoise(unit_roundoff, torch.Generator().manual_seed(seed))
+    squares = torch.zeros(len(images), dtype=torch.float64)
+    # One logit of one draw says little of its deviation: a network with few classes is run more often.
+    draws = 1 + math.ceil(LOGITS_WANTED / logits.shape[1])
+    for _ in range(draws):
+        # The input itself is rounded: normalised pixels come from a division and a subtraction.
+        noisy = images + 2 * unit_roundoff * images.abs() * rounding.noise(images.shape)
+        with rounding:
+            disturbed = model(noisy)
+        squares += (disturbed - logits).square().mean(dim=1)
+    deviation = (squares / draws).sqrt()
+    tail = math.sqrt(2 * math.log(2 * logits.shape[1] / FAILURE_PROBABILITY))
+    bounds: NDArray[np.float64] = (SAFETY * tail * deviation).numpy()
+    return bounds

@@ -1,0 +1,145 @@
+"""The rounding bound holds everywhere it should, is not loose, and one wrong detail anywhere exceeds it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from levit_deploy.fusion import fuse
+from levit_deploy.golden import golden_images
+from levit_deploy.initialization import randomize, sample_images
+from levit_deploy.model import Levit, create_model
+from levit_deploy.parity import Rung, compare_logits
+from levit_deploy.preprocessing import normalize, preprocessing_for
+from levit_deploy.rounding import FLOAT32_UNIT_ROUNDOFF, logit_bounds
+
+SIDES = {"128S": 224, "128": 96, "192": 80, "256": 64, "384": 48}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """On shared cores PyTorch's threads wait for each other several times longer than they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@cache
+def random_model(arch: str, image_size: int, num_classes: int = 1000, seed: int = 0) -> Levit:
+    """Float32, in evaluation; shared, so no test may change it."""
+    model = create_model(arch, image_size=image_size, num_classes=num_classes)
+    randomize(model, seed)
+    return model.eval()
+
+
+def golden(image_size: int) -> Tensor:
+    contract = preprocessing_for("untrained", image_size)
+    return torch.from_numpy(normalize(golden_images(contract)[1], contract)).double()
+
+
+def random_images(image_size: int, count: int, seed: int = 11) -> Tensor:
+    return sample_images(count, image_size, torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def logits_and_bounds(model: Levit, images: Tensor) -> tuple[Tensor, tuple[float, ...]]:
+    reference = copy.deepcopy(model).double()
+    logits = reference(images)
+    return logits, tuple(logit_bounds(reference, images, logits).tolist())
+
+
+@torch.no_grad()
+def rung_of(candidate: nn.Module, images: Tensor, truth: tuple[Tensor, tuple[float, ...]]) -> Rung:
+    logits, bounds = truth
+    comparison = compare_logits(logits.numpy(), candidate(images.float()).numpy())
+    return Rung(stage="candidate", batch_size=len(images), comparison=comparison, bounds=bounds)
+
+
+def shares(rung: Rung) -> np.ndarray:
+    return np.array(rung.comparison.max_abs_errors) / np.array(rung.bounds)
+
+
+@pytest.mark.parametrize("kind", ["golden", "random"])
+@pytest.mark.parametrize("arch", SIDES)
+def test_bound_holds_and_is_tight(arch: str, kind: str) -> None:
+    model = random_model(arch, SIDES[arch])
+    images = golden(SIDES[arch]) if kind == "golden" else random_images(SIDES[arch], 8)
+    truth = logits_and_bounds(model, images)
+    for form, candidate in (("eager", model), ("fused", fuse(model))):
+        rung = rung_of(candidate, images, truth)
+        rung.require()
+        assert shares(rung).min() > 0.01, f"{form}: the bound says nothing"
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_bound_holds_for_many_images_and_weights(seed: int) -> None:
+    model, images = random_model("128S", 64, seed=seed), random_images(64, 200, seed)
+    truth = logits_and_bounds(model, images)
+    for form, candidate in (("eager", model), ("fused", fuse(model))):
+        rung = rung_of(candidate, images, truth)
+        rung.require()
+        assert shares(rung).min() > 0.01, f"{form}: the bound says nothing"
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_bound_holds_for_few_classes(classes: int) -> None:
+    model, images = random_model("128S", 32, classes), random_images(32, 16)
+    truth = logits_and_bounds(model, images)
+    for candidate in (model, fuse(model)):
+        rung = rung_of(candidate, images, truth)
+        rung.require()
+        assert rung.bound_share > 0.01  # a single logit may well be right by chance, but not all of them
+
+
+def test_bound_depends_on_the_seed_alone() -> None:
+    model, images = copy.deepcopy(random_model("128S", 64)).double(), random_images(64, 3)
+    with torch.no_grad():
+        logits = model(images)
+    torch.manual_seed(1)
+    first = logit_bounds(model, images, logits, seed=5)
+    torch.manual_seed(2)
+    np.testing.assert_array_equal(logit_bounds(model, images, logits, seed=5), first)
+    other = logit_bounds(model, images, logits, seed=6)
+    assert (other != first).all()
+    np.testing.assert_allclose(other, first, rtol=0.5)
+    assert first.dtype == np.float64
+    assert first.shape == (3,)
+    assert (first > 0).all()
+
+
+@pytest.mark.parametrize("factor", [2.0**-10, 0.5, 2.0, 64.0])
+def test_bound_is_proportional_to_the_unit_roundoff(factor: float) -> None:
+    model, images = copy.deepcopy(random_model("128S", 64)).double(), random_images(64, 3)
+    with torch.no_grad():
+        logits = model(images)
+    scaled = logit_bounds(model, images, logits, unit_roundoff=factor * FLOAT32_UNIT_ROUNDOFF)
+    np.testing.assert_allclose(scaled, factor * logit_bounds(model, images, logits), rtol=1e-2)
+
+
+def test_reference_is_left_untouched() -> None:
+    model, images = copy.deepcopy(random_model("128S", 64)).double(), random_images(64, 2)
+    with torch.no_grad():
+        logits = model(images)
+    state, before, kept = copy.deepcopy(model.state_dict()), images.clone(), logits.clone()
+    logit_bounds(model, images, logits)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+    assert torch.equal(images, before)
+    assert torch.equal(logits, kept)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "gelu", "sub"])
+def test_operation_without_a_known_error_is_refused_by_name(name: str) -> None:
+    class Unknown(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            operations = {"sigmoid": torch.sigmoid, "gelu": nn.functional.gelu, "sub": lambda y: y - 1}
+            return operations[name](x.flatten(1))
+
+    with pytest.raises(ValueError, match=f"operation '{name}'"):
+        logit_bounds(Unknown(), torch.zeros(1, 3, 2, 2).double(), torch.zeros(1, 12).double())
