@@ -81,10 +81,10 @@ class FusedDownsampleAttention(nn.Module):
         return projected
 
 
-def _norm_factors(norm: nn.Module, channels: int) -> tuple[Tensor, Tensor, Tensor]:
+def _norm_factors(norm: nn.Module, channels: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """(a, μ, β) of a normalisation in float64; of a folded one (Identity), one, zero and zero."""
     if isinstance(norm, nn.Identity):
-        zero = torch.zeros(channels, dtype=torch.float64)
+        zero = torch.zeros(channels, dtype=torch.float64, device=device)
         return torch.ones_like(zero), zero, zero
     assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
     mean, variance = norm.running_mean, norm.running_var
@@ -96,14 +96,14 @@ def _norm_factors(norm: nn.Module, channels: int) -> tuple[Tensor, Tensor, Tenso
 
 def _bias_or_zero(layer: nn.Conv2d | nn.Linear) -> Tensor:
     if layer.bias is None:
-        return torch.zeros(layer.weight.shape[0], dtype=torch.float64)
+        return torch.zeros(layer.weight.shape[0], dtype=torch.float64, device=layer.weight.device)
     return layer.bias.double()
 
 
 def _fold_norm_after(layer: ConvNorm | LinearNorm) -> tuple[Tensor, Tensor]:
     """Weight and bias, float64, of `layer.linear` with the normalisation behind it."""
     weight = layer.linear.weight.double()
-    gain, mean, shift = _norm_factors(layer.norm, weight.shape[0])
+    gain, mean, shift = _norm_factors(layer.norm, weight.shape[0], weight.device)
     bias = shift + gain * (_bias_or_zero(layer.linear) - mean)
     return weight * gain.reshape(-1, *(1,) * (weight.ndim - 1)), bias
 
@@ -111,7 +111,7 @@ def _fold_norm_after(layer: ConvNorm | LinearNorm) -> tuple[Tensor, Tensor]:
 def _fold_norm_before(layer: NormLinear) -> tuple[Tensor, Tensor]:
     """Weight and bias, float64, of `layer.linear` with the normalisation in front of it."""
     weight = layer.linear.weight.double()
-    gain, mean, shift = _norm_factors(layer.norm, weight.shape[1])
+    gain, mean, shift = _norm_factors(layer.norm, weight.shape[1], weight.device)
     return weight * gain, _bias_or_zero(layer.linear) + weight @ (shift - gain * mean)
 
 

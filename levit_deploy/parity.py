@@ -5,6 +5,7 @@ Every verdict is written as "must be <=", so that a NaN anywhere fails it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -107,9 +108,26 @@ class Rung:
     bounds: tuple[float, ...]
 
     @property
+    def bound_shares(self) -> tuple[float, ...]:
+        """Each image's error as a share of its bound; a bound of zero allows no error at all."""
+        return tuple(
+            error / bound if bound else (0.0 if error == 0.0 else math.inf)
+            for error, bound in zip(self.comparison.max_abs_errors, self.bounds, strict=True)
+        )
+
+    @property
+    def decisive_image(self) -> int:
+        """Index of the image closest to its bound, or furthest beyond it; one with a NaN before all others."""
+        errors, shares = np.asarray(self.comparison.max_abs_errors), np.asarray(self.bound_shares)
+        for suspects in (np.isnan(shares) & ~np.isfinite(errors), np.isnan(shares)):
+            if suspects.any():
+                return int(np.argmax(suspects))
+        return int(np.argmax(shares))
+
+    @property
     def bound_share(self) -> float:
-        """The largest error as a share of its image's bound; the rung holds when this is <= 1."""
-        return float(np.max(np.asarray(self.comparison.max_abs_errors) / np.asarray(self.bounds)))
+        """The share of the decisive image; the rung holds when this is <= 1."""
+        return self.bound_shares[self.decisive_image]
 
     def __bool__(self) -> bool:
         return self.bound_share <= 1.0
@@ -117,10 +135,10 @@ class Rung:
     def require(self) -> None:
         """Raise ParityError, with the figures, when the rung does not hold."""
         if not self:
-            worst = self.comparison.worst_image
+            image = self.decisive_image
             raise ParityError(
-                f"parity lost at stage {self.stage!r}, batch {self.batch_size}: golden image {worst} is "
-                f"{self.comparison.max_abs_errors[worst]:.3g} from float64, allowed is {self.bounds[worst]:.3g}"
+                f"parity lost at stage {self.stage!r}, batch {self.batch_size}: golden image {image} is "
+                f"{self.comparison.max_abs_errors[image]:.3g} from float64, allowed is {self.bounds[image]:.3g}"
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -130,7 +148,8 @@ class Rung:
             "batch_size": self.batch_size,
             "verdict": "pass" if self else "miss",
             "max_abs_error": _finite_or_text(comparison.max_abs_error),
-            "bound": self.bounds[comparison.worst_image],
+            "decisive_image": self.decisive_image,
+            "bound": _finite_or_text(self.bounds[self.decisive_image]),
             "bound_share": _finite_or_text(self.bound_share),
             "relative_l2": _finite_or_text(comparison.relative_l2),
             "sqnr_db": _finite_or_text(comparison.sqnr_db),

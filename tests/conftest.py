@@ -28,3 +28,6 @@ def _declare_missing_operators() -> None:
 
 
 _declare_missing_operators()
+
+# Two test processes share two cores: threads that wait for each other's cores are several times slower than one.
+torch.set_num_threads(1)

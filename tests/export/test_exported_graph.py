@@ -8,6 +8,9 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from levit_export import ExportRequest, export
+from levit_export.loading import load_weights
+from levit_export.request import Target
 
 from levit_deploy.architectures import VARIANTS, config_for
 from levit_deploy.bundle import MODEL
@@ -20,18 +23,13 @@ FORBIDDEN = {"Identity", "BatchNormalization", "Dropout", "Shape", "Gather", "Un
 SMALL = {"arch": "128S", "image_size": 64}
 KINDS = [pytest.param({"arch": arch}, id=f"{arch}-static") for arch in VARIANTS] + [
     pytest.param({**SMALL, "batch": (1, 3)}, id="dynamic"),
-    pytest.param({**SMALL, "target": "gpu"}, id="gpu-static"),
     pytest.param({**SMALL, "target": "gpu", "batch": (2, 4)}, id="gpu-dynamic-from-2"),
-    pytest.param({**SMALL, "batch": (3, 3)}, id="static-3"),
-    pytest.param({**SMALL, "uint8_input": True, "top_k": 3, "batch": (1, 2)}, id="uint8-top3-dynamic"),
-    pytest.param({**SMALL, "opset": 21}, id="opset-21"),
-    pytest.param({**SMALL, "simplify": False}, id="not-simplified"),
+    pytest.param({"arch": "128", "image_size": 80, "target": "gpu", "opset": 21}, id="gpu-odd-grid-opset-21"),
+    pytest.param({**SMALL, "uint8_input": True, "top_k": 3, "batch": (3, 3)}, id="uint8-top3-static-3"),
 ]
 
 
 def request_options(options):
-    from levit_export.request import Target
-
     return {**options, **({"target": Target(options["target"])} if "target" in options else {})}
 
 
@@ -84,9 +82,12 @@ def test_file_alone_tells_what_it_is(report, graph):
 
 def test_no_trace_of_the_exporting_machine(report, graph):
     assert not any(node.metadata_props or node.doc_string for node in graph.graph.node)
-    content = report.bundle.read(MODEL)
-    assert b".py" not in content
-    assert b"site-packages" not in content
+    assert not any(value.metadata_props or value.doc_string for value in graph.graph.value_info)
+    for constant in graph.graph.initializer:
+        constant.ClearField("raw_data")  # random bytes, in which anything may occur
+    text = str(graph)
+    assert ".py" not in text
+    assert "site-packages" not in text
 
 
 def test_logits_equal_the_eager_model_at_every_advertised_batch(report):
@@ -99,7 +100,7 @@ def test_logits_equal_the_eager_model_at_every_advertised_batch(report):
     floats = normalize(pixels, manifest.preprocessing)
     with torch.no_grad():
         truth = model.double().eval()(torch.from_numpy(floats).double()).numpy()
-    np.testing.assert_array_equal(truth, bundle.golden().logits)
+    np.testing.assert_allclose(truth, bundle.golden().logits, atol=1e-10)
     feed = pixels if manifest.input.dtype == "uint8" else floats
     session = onnxruntime.InferenceSession(bundle.read(MODEL))
     for size in manifest.batch_sizes.verified:
@@ -119,9 +120,9 @@ def test_batch_sizes_are_what_was_advertised(report):
 
 
 def test_top_k_outputs_are_the_best_of_the_logits(exported):
-    bundle = exported(**SMALL, uint8_input=True, top_k=3, batch=(1, 2)).bundle
+    bundle = exported(**SMALL, uint8_input=True, top_k=3, batch=(3, 3)).bundle
     session = onnxruntime.InferenceSession(bundle.read(MODEL))
-    logits, probabilities, classes = session.run(None, {"images": bundle.golden().images[:2]})
+    logits, probabilities, classes = session.run(None, {"images": bundle.golden().images[:3]})
     np.testing.assert_array_equal(classes, np.argsort(-logits, axis=1)[:, :3])
     softmax = np.exp(logits - logits.max(1, keepdims=True))
     softmax /= softmax.sum(1, keepdims=True)
@@ -141,20 +142,18 @@ def test_fused_graph_is_smaller_than_any_unfused_one(exported):
 
 
 def test_same_input_gives_the_same_bytes(exported, tmp_path):
-    from levit_export import ExportRequest, export
-
-    first = exported(**SMALL).bundle
-    second = export(ExportRequest(output=tmp_path / "again", **SMALL))
+    first = exported(**SMALL, batch=(1, 3)).bundle
+    second = export(ExportRequest(output=tmp_path / "again", **SMALL, batch=(1, 3)))
     for name in ("manifest.json", *first.manifest.members):
         assert (first.path / name).read_bytes() == (second.path / name).read_bytes(), name
 
 
-def test_another_seed_gives_other_weights(exported):
-    first, other = exported(**SMALL).bundle.manifest, exported(**SMALL, seed=1).bundle.manifest
-    assert first.weights["state_sha256"] != other.weights["state_sha256"]
+def test_another_seed_gives_other_weights():
+    first, other = (load_weights(ExportRequest(**SMALL, seed=seed)).record["state_sha256"] for seed in (0, 1))
+    assert first != other
 
 
-def test_fused_eager_network_equals_the_published_parameter_count(exported):
+def test_fused_eager_network_equals_the_published_parameter_count():
     # LEVIT.md: 128S, batch normalisation folded, one head; biases are gathered, so tables are not counted.
     model = Levit(config_for("128S"))
     tables = sum(p.numel() for name, p in model.named_parameters() if name.endswith("table"))

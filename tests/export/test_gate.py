@@ -1,5 +1,7 @@
 """The gate: defects of fusion and export are caught, and nothing is published."""
 
+import hashlib
+
 import levit_export.pipeline as pipeline
 import numpy as np
 import onnx
@@ -20,8 +22,8 @@ def honest_trace():
     honest, done = pipeline.trace, {}
 
     def trace(network, images, *, batch_sizes, opset):
-        weights = sum(float(tensor.double().sum()) for tensor in network.state_dict().values())
-        key = (weights, tuple(images.shape), images.dtype, network.top_k, batch_sizes)
+        weights = hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in network.state_dict().values()))
+        key = (weights.hexdigest(), tuple(images.shape), images.dtype, network.top_k, batch_sizes)
         if key not in done:
             done[key] = honest(network, images, batch_sizes=batch_sizes, opset=opset)
         model = onnx.ModelProto()

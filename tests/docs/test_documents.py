@@ -1,0 +1,88 @@
+"""Documents are executed and their links followed, not trusted."""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from levit_deploy.bundle import open_bundle
+from levit_deploy.checkpoints import state_dict_for_timm
+from levit_deploy.initialization import randomize
+from levit_deploy.model import create_model
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = Path(sys.executable).parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/**/*.md")])
+LINK = re.compile(r"\]\((?!https?://|#)(?P<target>[^)#\s]+)")
+PHOTOGRAPH = ROOT / "levit_deploy" / "data" / "photographs" / "coffee.jpg"
+
+
+def quick_start_commands():
+    specification = importlib.util.spec_from_file_location("readme_commands", ROOT / "tools" / "readme_commands.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.quick_start_commands(README)
+
+
+def test_quick_start_is_two_commands_one_exports_and_one_tests():
+    """CI runs both in fresh clones; here only that there are two, and that they install before they run."""
+    exports, tests = quick_start_commands()
+    for command in (exports, tests):
+        assert "\n" not in command
+        assert "-m venv" in command
+        assert "-c constraints.txt" in command
+    assert exports.endswith("levit-export --arch 384")
+    assert tests.endswith("pytest")
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "for number in 1 2" in ci
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_to_files(document):
+    for match in LINK.finditer(document.read_text(encoding="utf-8")):
+        assert (document.parent / match["target"]).exists(), match["target"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_options_that_are_named_exist(document):
+    help_text = "".join(
+        subprocess.run([SCRIPTS / command, "--help"], capture_output=True, text=True, check=True).stdout
+        for command in ("levit-export", "levit-classify")
+    )
+    named = set(re.findall(r"`[^`\n]*?(--[a-z0-9-]+)", document.read_text(encoding="utf-8")))
+    assert {option for option in named if option not in help_text} <= {"--rounds", "--json"}
+
+
+@pytest.mark.slow
+def test_commands_of_the_readme_run(tmp_path):
+    block = next(text for text in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) if "photo.jpg" in text)
+    commands = block.strip().splitlines()
+    assert len(commands) == 3
+    model = create_model("256")
+    randomize(model, 0)
+    torch.save({"model": state_dict_for_timm(model)}, tmp_path / "LeViT-256.pth")
+    shutil.copy(PHOTOGRAPH, tmp_path / "photo.jpg")
+    for command in commands:
+        if "--pretrained" in command:  # needs the internet; its path is tested against a local server
+            continue
+        program, *arguments = command.split()
+        result = subprocess.run(
+            [SCRIPTS / program, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stderr
+    assert "class name" in result.stdout
+    assert open_bundle(tmp_path / "levit-256-fp32").manifest.batch_sizes.verified == tuple(range(1, 9))
+
+
+@pytest.mark.slow
+def test_python_of_the_readme_runs(tmp_path):
+    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    shutil.copy(PHOTOGRAPH, tmp_path / "photo.jpg")
+    code = snippet + "\nassert logits.shape == (1, 1000)"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)

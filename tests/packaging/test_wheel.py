@@ -1,0 +1,61 @@
+"""The wheel holds what it should: a misspelt entry of `packages` drops a whole package without a word."""
+
+import subprocess
+import sys
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = {
+    "levit_deploy": "levit_deploy",
+    "levit_export": "export/levit_export",
+    "levit_engines": "engines/levit_engines",
+    "levit_benchmarks": "benchmarks/levit_benchmarks",
+}
+DATA = {
+    "levit_deploy/data/imagenet1k_labels.txt",
+    "levit_deploy/data/photographs/README.md",
+    *(f"levit_deploy/data/photographs/{name}.jpg" for name in ("astronaut", "chelsea", "coffee", "rocket")),
+    *(f"{package}/py.typed" for package in SOURCES),
+}
+COMMANDS = {"levit-export", "levit-classify"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "-q", "-w", str(folder)],
+        cwd=ROOT,
+        check=True,
+    )
+    (path,) = folder.iterdir()
+    with zipfile.ZipFile(path) as archive:
+        return set(archive.namelist())
+
+
+def test_holds_every_module_and_data_file_and_nothing_else(wheel):
+    modules = {
+        f"{package}/{path.relative_to(ROOT / source).as_posix()}"
+        for package, source in SOURCES.items()
+        for path in (ROOT / source).rglob("*.py")
+    }
+    content = {name for name in wheel if ".dist-info/" not in name}
+    assert content == modules | DATA
+
+
+def test_carries_its_licence(wheel):
+    assert any(name.endswith("licenses/LICENSE") for name in wheel)
+
+
+def test_commands_are_installed():
+    installed = {point.name for point in metadata.distribution("levit-deploy").entry_points}
+    assert installed == COMMANDS
+    for name in COMMANDS:
+        shown = subprocess.run(
+            [Path(sys.executable).with_name(name), "--version"], capture_output=True, text=True, check=False
+        )
+        assert (shown.returncode, shown.stdout) == (0, f"{name} {metadata.version('levit-deploy')}\n")
