@@ -22,6 +22,8 @@ DOWNSAMPLE_VALUE_RATIO = 4
 MLP_RATIO = 2
 STEM_CHANNEL_DIVISORS = (8, 4, 2, 1)
 IMAGENET_CLASSES = 1000
+# At 768 pixels the constant biases of LeViT-384 take 0.6 GB; a little above, a graph exceeds what protobuf can hold.
+MAX_IMAGE_SIZE = 768
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,10 @@ class LevitConfig:
             raise ConfigError(
                 f"image size {self.image_size} is not a positive multiple of {PATCH_SIZE}: "
                 f"the stem halves the image four times; use {nearest}"
+            )
+        if self.image_size > MAX_IMAGE_SIZE:
+            raise ConfigError(
+                f"image size {self.image_size} is above {MAX_IMAGE_SIZE}: attention grows with the fourth power of it"
             )
         if self.num_classes < 1:
             raise ConfigError(f"class count {self.num_classes} must be at least 1")

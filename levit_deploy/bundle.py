@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -135,8 +135,9 @@ def write_bundle(
 ) -> Bundle:
     """Write a bundle to `destination` in one rename, or leave the disk as it was.
 
-    The manifest's `members` are filled in from `members`. Raises ConfigError when `destination` exists and
-    `overwrite` is not given, or is not a bundle and so is not ours to replace.
+    With `overwrite` what stood there is renamed away first and removed afterwards. The manifest's `members` are
+    filled in from `members`. Raises ConfigError when `destination` exists and `overwrite` is not given, or is not
+    a bundle and so is not ours to replace.
     """
     refuse_existing(destination, overwrite=overwrite)
     if destination.name in ("", ".."):
@@ -149,19 +150,27 @@ def write_bundle(
         for name, content in {**members, MANIFEST: text.encode()}.items():
             _write_durably(staging / name, content)
         open_bundle(staging).verify()
-        _move_into_place(staging, destination)
+        refuse_existing(destination, overwrite=overwrite)  # others may have written there meanwhile
+        _move_into_place(staging, destination, overwrite=overwrite)
     return open_bundle(destination)
 
 
 def refuse_existing(destination: Path, *, overwrite: bool) -> None:
-    """Raise ConfigError when a bundle must not be written to `destination`."""
+    """Raise ConfigError when a bundle must not, or cannot, be written to `destination`."""
     if not destination.exists() and not destination.is_symlink():
+        _require_writable_parent(destination)
         return
     if not overwrite:
         raise ConfigError(f"{destination} exists: choose another --output, or replace it with --overwrite")
     is_ours = destination.is_dir() and not destination.is_symlink()
     if not is_ours or (any(destination.iterdir()) and not _looks_like_ours(destination / MANIFEST)):
         raise ConfigError(f"{destination} is not a bundle, so --overwrite does not replace it: move it away")
+
+
+def _require_writable_parent(destination: Path) -> None:
+    parent = next(folder for folder in destination.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"{destination}: {parent} is not a folder that can be written to; choose another --output")
 
 
 def _looks_like_ours(manifest_path: Path) -> bool:
@@ -185,10 +194,16 @@ def _staging_folder(destination: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _move_into_place(staging: Path, destination: Path) -> None:
+def _move_into_place(staging: Path, destination: Path, *, overwrite: bool) -> None:
     """Rename `staging` to `destination`; what stood there is put back when that fails, else removed."""
-    if not destination.exists():
-        staging.rename(destination)
+    if not (overwrite and destination.exists()):
+        _claim(destination)
+        try:
+            staging.rename(destination)
+        except BaseException:
+            with suppress(OSError):  # it is not empty when the interrupt came just after the rename
+                destination.rmdir()
+            raise
         return
     replaced = staging.with_suffix(".replaced")
     try:
@@ -202,6 +217,14 @@ def _move_into_place(staging: Path, destination: Path) -> None:
     finally:
         if destination.exists():
             shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _claim(destination: Path) -> None:
+    """Make `destination` an empty folder of ours: a rename would silently take the place of somebody else's."""
+    try:
+        destination.mkdir()
+    except FileExistsError as error:
+        raise ConfigError(f"{destination} appeared meanwhile: choose another --output, or use --overwrite") from error
 
 
 def _write_durably(path: Path, content: bytes) -> None:

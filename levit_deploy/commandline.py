@@ -7,13 +7,16 @@ Exit codes: 0 done and verified, 1 a check failed, 2 usage, 3 bad input, 4 the e
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -31,8 +34,11 @@ def run_command(program: str, command: Callable[[], int]) -> int:
     from SIGTERM) passes through. Other exceptions are our bugs and keep their traceback.
     """
     disable_telemetry()
+    _mend_streams()
     try:
-        with _sigterm_unwinds():
+        with _sigterm_unwinds(), warnings.catch_warnings():
+            # Pillow warns of damaged metadata that we do not read; what matters arrives as an error.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
             try:
                 return _run_reporting_errors(program, command)
             finally:
@@ -43,6 +49,16 @@ def run_command(program: str, command: Callable[[], int]) -> int:
     except BrokenPipeError:
         _forget_stdout()
         return PIPE_CLOSED
+
+
+def _mend_streams() -> None:
+    """Give closed streams somewhere to write to, and let no character that a terminal lacks end the command."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (open until exit)
+        elif isinstance(stream, io.TextIOWrapper) and (stream.encoding or "").lower() not in ("utf-8", "utf8"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def print_line(text: str) -> None:

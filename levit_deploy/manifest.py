@@ -7,6 +7,7 @@ an unknown schema version is refused. Source: docs/reference/bundle.md.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -207,9 +208,9 @@ class Manifest:
 
 
 def _tolerances(values: list[object]) -> tuple[float, ...]:
-    # `0 < value` alone would let Infinity through, which Python's JSON reader accepts.
-    if not all(type(value) in (int, float) and 0.0 < cast(float, value) < 1e3 for value in values):
-        raise BundleError("manifest.json: field 'golden_tolerance' must hold positive, finite numbers")
+    # Python's JSON reader accepts NaN, Infinity, and whole numbers that no float can hold.
+    if not all(type(value) in (int, float) and 0.0 <= cast(float, value) <= sys.float_info.max for value in values):
+        raise BundleError("manifest.json: field 'golden_tolerance' must hold finite numbers that are not negative")
     return tuple(float(cast(float, value)) for value in values)
 
 

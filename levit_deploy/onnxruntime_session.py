@@ -64,7 +64,7 @@ def open_session(
         raise _refusal(error, name, providers) from error
     if session.get_providers()[0] != providers[0]:
         raise EnvironmentIncompleteError(
-            f"{name}: {providers[0]} could not start here (driver or library missing?); levit-doctor says what it needs"
+            f"{name}: {providers[0]} could not start here: its driver or a library that it needs is missing"
         )
     return session
 
@@ -111,8 +111,7 @@ def _require_providers(runtime: Any, providers: Sequence[str]) -> None:
     for provider in providers:
         if provider not in available:
             raise EnvironmentIncompleteError(
-                f"this ONNX Runtime has no {provider} (it has {', '.join(available)}): "
-                'for NVIDIA GPUs pip install "levit-deploy[gpu]"'
+                f"this ONNX Runtime has no {provider}, only {', '.join(available)}: install the build that has it"
             )
 
 

@@ -13,10 +13,10 @@ u, the length n of its accumulation and the magnitudes that really flow:
 The sum of n terms rounds n times, each time by at most u of a partial sum; partial sums are at most
 sqrt(n) ‖terms‖₂ (Cauchy and Schwarz), and independent roundings add in quadrature. These errors are drawn at
 random and added while the float64 model runs, so that the network itself propagates them: no product of norms,
-which would allow errors millions of times larger than any that occur. What arrives at the logits of an image has
-the root mean square s; the bound is
+which would allow errors millions of times larger than any that occur. With r_j the norm of the head's row of logit
+y_j and s the typical |error| / r over all logits of an image, the bound of the image is
 
-    SAFETY · sqrt(2 ln(2 K / FAILURE_PROBABILITY)) · s      for K classes,
+    SAFETY · sqrt(2 ln(2 K / FAILURE_PROBABILITY)) · max over j of hypot(r_j s, u y_j)      for K classes,
 
 the Gaussian tail over all logits, times a factor for what independence leaves out (roundings that agree in sign).
 Source: Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis", SIAM J. Sci. Comput. 41(5), 2019,
@@ -37,21 +37,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from levit_deploy.fusion import fold_heads
+from levit_deploy.model import Levit, NormLinear
+
 FLOAT32_UNIT_ROUNDOFF = 2.0**-24
 SAFETY = 2.0
 FAILURE_PROBABILITY = 1e-9
 LOGITS_WANTED = 20
+GAUSSIAN_DEVIATIONS_PER_MEDIAN = 1.4826
 
 LocalError = Callable[..., Tensor]
 
 
-def _linear_error(y: Tensor, x: Tensor, weight: Tensor, _bias: Tensor | None = None) -> Tensor:
-    squares = F.linear(x.square(), weight.square())
+def _linear_error(y: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    squares = F.linear(x.square(), weight.square(), None if bias is None else bias.square())
     return math.sqrt(weight.shape[1] + 1) * squares.sqrt() + y.abs()
 
 
-def _convolution_error(y: Tensor, x: Tensor, weight: Tensor, _bias: Tensor | None = None, *geometry: Any) -> Tensor:
-    squares = F.conv2d(x.square(), weight.square(), None, *geometry)
+def _convolution_error(y: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None, *geometry: Any) -> Tensor:
+    squares = F.conv2d(x.square(), weight.square(), None if bias is None else bias.square(), *geometry)
     return math.sqrt(weight[0].numel() + 1) * squares.sqrt() + y.abs()
 
 
@@ -140,29 +144,54 @@ def _single(value: Any) -> Any:
 
 @torch.no_grad()
 def logit_bounds(
-    model: nn.Module,
+    model: Levit,
     images: Tensor,
     logits: Tensor,
     *,
+    subtracted: Tensor | None = None,
     unit_roundoff: float = FLOAT32_UNIT_ROUNDOFF,
     seed: int = 0,
 ) -> NDArray[np.float64]:
     """The largest |logit error| that rounding explains, one bound for each image: float64 (n,).
 
     `model` is the float64 reference in evaluation, `images` its float64 input (n, 3, S, S) and `logits` its
-    output (n, K).
+    output (n, K). `subtracted` is mean / std of the channels, (3, 1, 1): what normalising a pixel takes away, and
+    what its rounding therefore grows with.
     """
     rounding = RoundingNoise(unit_roundoff, torch.Generator().manual_seed(seed))
-    squares = torch.zeros(len(images), dtype=torch.float64)
+    magnitude = images.abs() if subtracted is None else images.abs() + subtracted.abs()
+    input_deviation = 2 * unit_roundoff * magnitude
     # One logit of one draw says little of its deviation: a network with few classes is run more often.
     draws = 1 + math.ceil(LOGITS_WANTED / logits.shape[1])
+    errors = []
     for _ in range(draws):
-        # The input itself is rounded: normalised pixels come from a division and a subtraction.
-        noisy = images + 2 * unit_roundoff * images.abs() * rounding.noise(images.shape)
+        noisy = images + input_deviation * rounding.noise(images.shape)
         with rounding:
             disturbed = model(noisy)
-        squares += (disturbed - logits).square().mean(dim=1)
-    deviation = (squares / draws).sqrt()
+        errors.append(disturbed - logits)
+    reach = _head_rows(model)
+    typical = _typical_ratio(torch.stack(errors, dim=1).abs(), reach)  # (n,)
+    deviations = torch.hypot(typical[:, None] * reach, unit_roundoff * logits.abs())  # (n, K)
     tail = math.sqrt(2 * math.log(2 * logits.shape[1] / FAILURE_PROBABILITY))
-    bounds: NDArray[np.float64] = (SAFETY * tail * deviation).numpy()
+    bounds: NDArray[np.float64] = (SAFETY * tail * deviations.amax(dim=1)).numpy()
     return bounds
+
+
+def _head_rows(model: Levit) -> Tensor:
+    """How strongly each logit answers to the features: the norms of the rows of the (folded) head, (K,)."""
+    heads = [head for head in (model.head, model.distillation_head) if isinstance(head, NormLinear)]
+    linear = fold_heads(heads) if heads else model.head
+    assert isinstance(linear, nn.Linear)
+    return linear.weight.square().sum(dim=1).sqrt()
+
+
+def _typical_ratio(errors: Tensor, reach: Tensor) -> Tensor:
+    """Deviation of |error| / reach for each image, from errors (n, draws, K): float64 (n,).
+
+    From the median, so that one logit with a huge bias does not speak for all; a NaN anywhere gives NaN.
+    """
+    answering = reach > 0
+    if not answering.any():
+        return torch.zeros(len(errors), dtype=errors.dtype)
+    ratios = (errors[..., answering] / reach[answering]).flatten(1)
+    return GAUSSIAN_DEVIATIONS_PER_MEDIAN * ratios.median(dim=1).values

@@ -17,17 +17,22 @@ if TYPE_CHECKING:
 
 PROGRAM = "levit-export"
 DEFAULT_DYNAMIC_BATCH = (1, 8)
-EXTRA_OF_PACKAGE = {"torch": "export", "onnxscript": "export", "onnx_ir": "export", "onnxruntime": "cpu"}
+EXTRA_OF_PACKAGE = {
+    "torch": "export",
+    "onnxscript": "export",
+    "onnx_ir": "export",
+    "onnxsim": "export",
+    "onnxruntime": "cpu",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the command; returns its exit code."""
-    options = _parser().parse_args(arguments)
-    return run_command(PROGRAM, lambda: _export(options))
+    return run_command(PROGRAM, lambda: _export(_parser().parse_args(arguments)))
 
 
 def _export(options: argparse.Namespace) -> int:
-    _require_packages()
+    _require_packages(simplify=not options.no_simplify)
     # Only now: these import PyTorch, which --help and mistyped options should not wait for.
     from levit_export.pipeline import STAGES, run_export
     from levit_export.rendering import StageDisplay, document, print_report
@@ -43,8 +48,9 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _require_packages() -> None:
-    missing = [name for name in EXTRA_OF_PACKAGE if importlib.util.find_spec(name) is None]
+def _require_packages(*, simplify: bool) -> None:
+    needed = [name for name in EXTRA_OF_PACKAGE if simplify or name != "onnxsim"]
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         extras = ",".join(sorted({EXTRA_OF_PACKAGE[name] for name in missing}))
         raise EnvironmentIncompleteError(
@@ -57,6 +63,8 @@ def _request(options: argparse.Namespace) -> ExportRequest:
 
     if options.batch is not None and options.dynamic_batch is not None:
         raise ConfigError("--batch and --dynamic-batch exclude each other: give one of them")
+    if options.seed is not None and (options.checkpoint is not None or options.pretrained):
+        raise ConfigError("--seed is for untrained weights: leave it out with --checkpoint and --pretrained")
     return ExportRequest(
         arch=options.arch,
         checkpoint=options.checkpoint,
@@ -69,7 +77,7 @@ def _request(options: argparse.Namespace) -> ExportRequest:
         uint8_input=options.uint8_input,
         top_k=options.top_k,
         simplify=not options.no_simplify,
-        seed=options.seed,
+        seed=options.seed or 0,
         labels=options.labels,
         apply_exif_orientation=options.apply_exif_orientation,
         output=options.output,
@@ -121,7 +129,7 @@ def _add_weights(group: Any) -> None:
         help="weights from the official code, timm, transformers or mmpretrain; all else is inferred from them",
     )
     group.add_argument("--pretrained", action="store_true", help="download the official weights of --arch")
-    group.add_argument("--seed", type=int, default=0, help="of untrained weights (default: 0)")
+    group.add_argument("--seed", type=int, metavar="N", help="of untrained weights (default: 0)")
     group.add_argument("--labels", type=Path, metavar="FILE", help="class names, one a line")
     group.add_argument(
         "--image-size",

@@ -60,8 +60,7 @@ def _from_checkpoint(path: Path, request: ExportRequest) -> LoadedWeights:
 
 
 def _untrained(request: ExportRequest) -> LoadedWeights:
-    changes = {"image_size": request.image_size} if request.image_size else {}
-    model = Levit(config_for(str(request.arch), **changes)).eval().requires_grad_(requires_grad=False)
+    model = Levit(config_for(str(request.arch), **request.changes)).eval().requires_grad_(requires_grad=False)
     randomize(model, request.seed)
     note = (
         f"the weights are untrained (random, seed {request.seed}): the bundle is good for timing and integration, "

@@ -13,7 +13,7 @@ import onnx
 import torch
 
 from levit_deploy.bundle import Bundle, refuse_existing, write_bundle
-from levit_deploy.errors import ConfigError, ParityError
+from levit_deploy.errors import ConfigError, ExportError, ParityError
 from levit_deploy.fusion import fuse
 from levit_deploy.labels import labels_for
 from levit_deploy.model import Levit
@@ -159,8 +159,8 @@ def _verify(
 ) -> tuple[tuple[Rung, ...], Simplification]:
     """The ladder, every rung of which holds, and the simplified graph if it held too.
 
-    Raises ParityError for the first rung that does not hold. A simplified graph that does not hold is dropped
-    with that as its reason: the traced graph is there.
+    Raises ParityError for the first rung that does not hold. A simplified graph that does not hold, or that ONNX
+    Runtime refuses, is dropped with that as its reason: the traced graph is there.
     """
     sizes, pixels = ingredients.batch_sizes, ingredients.request.uint8_input
     rungs = [
@@ -169,10 +169,10 @@ def _verify(
         *_required(measure("traced", infer_with_onnxruntime(traced), truth, sizes, pixels=pixels)),
     ]
     if simplification.kept:
-        infer = infer_with_onnxruntime(simplification.model)
         try:
+            infer = infer_with_onnxruntime(simplification.model)
             rungs += _required(measure("simplified", infer, truth, sizes, pixels=pixels))
-        except ParityError as error:
+        except (ExportError, ParityError) as error:
             simplification = Simplification(traced, kept=False, reason=f"onnxsim's result was not kept: {error}")
     return tuple(rungs), simplification
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
+from levit_deploy.decoding import printable
 from levit_deploy.parity import worst_rung
 from levit_export.pipeline import ExportReport, StageReport
 
@@ -62,7 +65,7 @@ class StageDisplay:
 
 def print_report(report: ExportReport) -> None:
     """The table of stages, the verdict, where the bundle is, and what to do next."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     manifest = report.bundle.manifest
     table = Table(title=f"LeViT-{manifest.config.arch}, {manifest.precision}, for {manifest.target}")
     table.add_column("stage")
@@ -70,7 +73,7 @@ def print_report(report: ExportReport) -> None:
         table.add_column(column, justify="right")
     table.add_column("remark")
     for stage in report.stages:
-        table.add_row(*_cells(stage))
+        table.add_row(*map(Text, _cells(stage)))
     console.print(table)
     worst = worst_rung(report.rungs)
     sizes = ", ".join(str(size) for size in manifest.batch_sizes.verified)
@@ -78,8 +81,9 @@ def print_report(report: ExportReport) -> None:
         f"Verified: {len(report.rungs)} rungs (batch {sizes}) on {len(manifest.golden_tolerance)} golden images; "
         f"the worst error is {worst.bound_share:.0%} of what rounding allows."
     )
-    console.print(f"Bundle:   {report.bundle.path}", soft_wrap=True)
-    console.print(f"Next:     levit-classify {report.bundle.path} photo.jpg", soft_wrap=True)
+    path = printable(str(report.bundle.path))
+    console.print(f"Bundle:   {path}", soft_wrap=True)
+    console.print(f"Next:     levit-classify {shlex.quote(path)} photo.jpg", soft_wrap=True)
 
 
 def _cells(stage: StageReport) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ from levit_deploy.architectures import config_for
 from levit_deploy.errors import ConfigError
 from levit_export.tracing import DEFAULT_OPSET, OPSETS
 
+MAX_SEED = 2**63 - 1
+
 
 class Target(str, Enum):
     """The kind of hardware whose fastest graph form is exported."""
@@ -56,10 +58,17 @@ class ExportRequest:
         if self.checkpoint is None and self.arch is None:
             raise ConfigError("nothing to export: give --arch, or --checkpoint FILE")
         if self.arch is not None:
-            config_for(self.arch, **({"image_size": self.image_size} if self.image_size else {}))
+            config_for(self.arch, **self.changes)
         if not 1 <= self.batch[0] <= self.batch[1]:
             raise ConfigError(f"batch sizes {self.batch[0]}:{self.batch[1]}: expected 1 <= MIN <= MAX")
         if self.opset not in OPSETS:
             raise ConfigError(f"--opset {self.opset}: supported are {OPSETS[0]} to {OPSETS[-1]}")
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError(f"--top-k {self.top_k}: must be at least 1")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ConfigError(f"--seed {self.seed}: must be from 0 to {MAX_SEED}")
+
+    @property
+    def changes(self) -> dict[str, int]:
+        """The fields of the published variant that are asked to be different."""
+        return {} if self.image_size is None else {"image_size": self.image_size}

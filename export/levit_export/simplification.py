@@ -74,7 +74,7 @@ def _run(command: tuple[str, ...], folder: str) -> str | None:
     environment = {**os.environ, "ORT_DISABLE_TELEMETRY": os.environ.get("ORT_DISABLE_TELEMETRY", "1")}
     try:
         child = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            command, cwd=folder, env=environment, capture_output=True, timeout=TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
         return f"onnxsim did not finish within {TIMEOUT_S:.0f} s"
@@ -83,9 +83,9 @@ def _run(command: tuple[str, ...], folder: str) -> str | None:
             'onnxsim is not installed: pip install "levit-deploy[export]", or use --no-simplify'
         )
     if child.returncode < 0:
-        return f"onnxsim crashed ({signal.Signals(-child.returncode).name})"
+        return f"onnxsim crashed (signal {-child.returncode}, {signal.strsignal(-child.returncode)})"
     if child.returncode > 0:
-        lines = child.stderr.strip().splitlines() or ["no message"]
+        lines = child.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
         return f"onnxsim failed: {lines[-1]}"
     return None
 

@@ -1,7 +1,7 @@
 """The gate before anything is published: every stage of the export against the eager model in float64.
 
-Each stage runs the golden images at every advertised batch size. A batch takes the images in turn, so every image
-is seen at every size, alone and beside others.
+Each stage runs the golden images at every batch size that is vouched for. A batch takes the images in turn, so every
+image is seen at every size, alone and beside others.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from levit_deploy.bundle import Golden
-from levit_deploy.errors import ExportError
+from levit_deploy.errors import BundleError, ExportError, ParityError
 from levit_deploy.golden import golden_images
 from levit_deploy.manifest import BatchSizes
 from levit_deploy.model import Levit
-from levit_deploy.onnxruntime_session import open_session
+from levit_deploy.onnxruntime_session import open_session, short_message
 from levit_deploy.parity import Rung, compare_logits
 from levit_deploy.preprocessing import Preprocessing, normalize
 from levit_deploy.rounding import logit_bounds
@@ -45,18 +45,25 @@ class Truth:
 
 
 def truth_of(model: Levit, contract: Preprocessing) -> Truth:
-    """Run the golden images through `model` in float64 and derive the bounds of the float32 rungs."""
+    """Run the golden images through `model` in float64 and derive the bounds of the float32 rungs.
+
+    Raises ParityError when the network gives no finite logits, or none that rounding leaves meaningful.
+    """
     names, images = golden_images(contract)
     reference = copy.deepcopy(model).double().eval()
     inputs = torch.from_numpy(normalize(images, contract)).double()
     with torch.no_grad():
         logits = reference(inputs)
     golden = Golden(names=names, images=images, logits=logits.numpy())
-    return Truth(golden=golden, bounds=logit_bounds(reference, inputs, logits), contract=contract)
+    offsets = torch.tensor(contract.mean).double() / torch.tensor(contract.std).double()
+    bounds = logit_bounds(reference, inputs, logits, subtracted=offsets.reshape(3, 1, 1))
+    if not (np.isfinite(golden.logits).all() and np.isfinite(bounds).all()):
+        raise ParityError("the network gives logits that are not finite in float64: its weights are unusable")
+    return Truth(golden=golden, bounds=bounds, contract=contract)
 
 
 def sizes_to_verify(minimum: int, maximum: int) -> BatchSizes:
-    """The advertised batch sizes of a range, each of which will be run.
+    """The batch sizes of a range that are vouched for: each of them will be run.
 
     All of them up to a range of 16; of a longer one both ends, the powers of two and their neighbours.
     """
@@ -102,11 +109,18 @@ def infer_eagerly(model: torch.nn.Module) -> Infer:
 
 def infer_with_onnxruntime(model: onnx.ModelProto) -> Infer:
     """An ONNX graph on ONNX Runtime's CPU provider, with the optimisations that users get."""
-    session = open_session(model.SerializeToString(), name="the exported graph")
+    try:
+        session = open_session(model.SerializeToString(), name="the exported graph")
+    except BundleError as error:
+        raise ExportError(str(error)) from error
     outputs = [output.name for output in session.get_outputs()]
 
     def infer(images: NDArray[Any]) -> NDArray[np.float32]:
-        results = dict(zip(outputs, session.run(outputs, {INPUT_NAME: images}), strict=True))
+        try:
+            values = session.run(outputs, {INPUT_NAME: images})
+        except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
+            raise ExportError(f"ONNX Runtime cannot run the exported graph: {short_message(error)}") from error
+        results = dict(zip(outputs, values, strict=True))
         logits: NDArray[np.float32] = results[LOGITS_NAME]
         if TOP_K_NAMES[0] in results:
             _require_best_classes(logits, *(results[name] for name in TOP_K_NAMES))

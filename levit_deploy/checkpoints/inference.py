@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from levit_deploy.architectures import PATCH_SIZE, STEM_CHANNEL_DIVISORS, VARIANTS, LevitConfig
 from levit_deploy.checkpoints.layout import NativeTensors
-from levit_deploy.errors import CheckpointError
+from levit_deploy.errors import CheckpointError, ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,25 +35,32 @@ def infer_config(native: NativeTensors) -> LevitConfig:
     found = _measure(native)
     for config in VARIANTS.values():
         if found == _dimensions_of(config):
-            return replace(
-                config,
-                num_classes=_class_count(native),
-                image_size=PATCH_SIZE * _first_resolution(native),
-                distillation=any(name.startswith("distillation_head.") for name in native.tensors),
-            )
+            return _with_details(config, native)
     published = "; ".join(f"{arch}: {_dimensions_of(config)}" for arch, config in VARIANTS.items())
     raise CheckpointError(f"is a LeViT with {found}, which is none of the five supported variants ({published})")
 
 
+def _with_details(config: LevitConfig, native: NativeTensors) -> LevitConfig:
+    try:
+        return replace(
+            config,
+            num_classes=_class_count(native),
+            image_size=PATCH_SIZE * _first_resolution(native),
+            distillation=any(name.startswith("distillation_head.") for name in native.tensors),
+        )
+    except ConfigError as error:
+        raise CheckpointError(f"is a LeViT that is not supported: {error}") from error
+
+
 def _measure(native: NativeTensors) -> Dimensions:
-    stages = _count(r"stages\.(\d+)\.", native.tensors)
-    depths = tuple(_count(rf"stages\.{stage}\.blocks\.(\d+)\.", native.tensors) for stage in range(stages))
+    stages = _count(r"stages\.(\d{1,3})\.", native.tensors)
+    depths = tuple(_count(rf"stages\.{stage}\.blocks\.(\d{{1,3}})\.", native.tensors) for stage in range(stages))
     if not depths or not all(depths):
         raise CheckpointError(f"is a LeViT whose stages have {_joined(depths) or 'no'} blocks; pass a whole network")
     attentions = [f"stages.{stage}.blocks.0.attention" for stage in range(stages)]
     heads = tuple(_size(native, f"{path}.bias.table", 0) for path in attentions)
     return Dimensions(
-        stem_convolutions=_count(r"stem\.conv(\d+)\.", native.tensors) - 1,
+        stem_convolutions=_count(r"stem\.conv(\d{1,3})\.", native.tensors) - 1,
         embed_dims=tuple(_size(native, f"{path}.qkv.linear.weight", 1) for path in attentions),
         heads=heads,
         depths=depths,

@@ -12,7 +12,7 @@ from functools import partial
 from levit_deploy.checkpoints.checkpoint import Origin
 from levit_deploy.checkpoints.layout import BlockKind, Layout, find_blocks_in_order
 
-_BLOCK = r"(backbone\.stages\.(\d+)\.(\d+)"
+_BLOCK = r"(backbone\.stages\.(\d{1,3})\.(\d{1,3})"
 _BLOCKS = {
     BlockKind.ATTENTION: re.compile(_BLOCK + r"\.block)\.(?:qkv|proj|attention_bias)"),
     BlockKind.DOWNSAMPLE: re.compile(_BLOCK + r")\.(?:kv|q|proj|attention_bias)"),

@@ -13,9 +13,9 @@ from levit_deploy.checkpoints.checkpoint import Origin
 from levit_deploy.checkpoints.layout import BlockKind, Layout, find_blocks_in_order
 
 _BLOCKS = {
-    BlockKind.ATTENTION: re.compile(r"(blocks\.(\d+)\.m)\.(?:qkv|proj|attention_bias)"),
-    BlockKind.DOWNSAMPLE: re.compile(r"(blocks\.(\d+))\.(?:kv|q|proj|attention_bias)"),
-    BlockKind.MLP: re.compile(r"(blocks\.(\d+)\.m)\.[02]\."),
+    BlockKind.ATTENTION: re.compile(r"(blocks\.(\d{1,3})\.m)\.(?:qkv|proj|attention_bias)"),
+    BlockKind.DOWNSAMPLE: re.compile(r"(blocks\.(\d{1,3}))\.(?:kv|q|proj|attention_bias)"),
+    BlockKind.MLP: re.compile(r"(blocks\.(\d{1,3})\.m)\.[02]\."),
 }
 
 OFFICIAL = Layout(

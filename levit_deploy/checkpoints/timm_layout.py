@@ -16,10 +16,10 @@ from levit_deploy.errors import ConfigError
 from levit_deploy.model import Levit
 
 _BLOCKS = {
-    re.compile(r"(stages\.\d+\.blocks\.\d+)\.(attn)\."): ("attention", BlockKind.ATTENTION),
-    re.compile(r"(stages\.\d+\.blocks\.\d+)\.(mlp)\."): ("mlp", BlockKind.MLP),
-    re.compile(r"(stages\.\d+\.downsample)\.(attn_downsample)\."): ("attention", BlockKind.DOWNSAMPLE),
-    re.compile(r"(stages\.\d+\.downsample)\.(mlp)\."): ("mlp", BlockKind.MLP),
+    re.compile(r"(stages\.\d{1,3}\.blocks\.\d{1,3})\.(attn)\."): ("attention", BlockKind.ATTENTION),
+    re.compile(r"(stages\.\d{1,3}\.blocks\.\d{1,3})\.(mlp)\."): ("mlp", BlockKind.MLP),
+    re.compile(r"(stages\.\d{1,3}\.downsample)\.(attn_downsample)\."): ("attention", BlockKind.DOWNSAMPLE),
+    re.compile(r"(stages\.\d{1,3}\.downsample)\.(mlp)\."): ("mlp", BlockKind.MLP),
 }
 
 

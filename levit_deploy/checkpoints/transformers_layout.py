@@ -11,7 +11,7 @@ from functools import partial
 from levit_deploy.checkpoints.checkpoint import Origin
 from levit_deploy.checkpoints.layout import BlockKind, Layout, find_blocks_in_order
 
-_LAYER = r"(levit\.encoder\.stages\.(\d+)\.layers\.(\d+)"
+_LAYER = r"(levit\.encoder\.stages\.(\d{1,3})\.layers\.(\d{1,3})"
 _BLOCKS = {
     BlockKind.ATTENTION: re.compile(_LAYER + r"\.module)\.(?:queries_keys_values|projection|attention_bias)"),
     BlockKind.DOWNSAMPLE: re.compile(_LAYER + r")\.(?:keys_values|queries|projection|attention_bias)"),

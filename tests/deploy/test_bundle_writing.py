@@ -201,3 +201,19 @@ def test_member_names_that_leave_the_bundle_are_never_written(name: str, tmp_pat
     with pytest.raises(BundleError, match="not a member name"):
         write_bundle(tmp_path / "in" / "bundle", tiny_manifest(), {**tiny_members(), name: b"x"})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_appears_during_the_write_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two exports at once, or a user who makes the folder meanwhile: nothing of theirs is replaced."""
+    destination, honest = tmp_path / "bundle", bundle_module.os.fsync
+
+    def sync_and_disturb(descriptor: int) -> None:
+        honest(descriptor)
+        destination.mkdir(exist_ok=True)
+        (destination / "thesis.tex").write_text("years of work")
+
+    monkeypatch.setattr(bundle_module.os, "fsync", sync_and_disturb)
+    with pytest.raises(ConfigError):
+        write_bundle(destination, tiny_manifest(), tiny_members())
+    assert (destination / "thesis.tex").read_text() == "years of work"
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]

@@ -84,7 +84,6 @@ BAD_VALUES = [
     ("batch_sizes/verified", [0], "verified"),
     ("batch_sizes/verified", ["1"], "verified"),
     ("versions", {"numpy": 2}, "versions"),
-    ("golden_tolerance", [0.0], "golden_tolerance"),
     ("golden_tolerance", [-1e-4], "golden_tolerance"),
     ("golden_tolerance", [float("nan")], "golden_tolerance"),
     ("golden_tolerance", [float("inf")], "golden_tolerance"),

@@ -143,3 +143,25 @@ def test_operation_without_a_known_error_is_refused_by_name(name: str) -> None:
 
     with pytest.raises(ValueError, match=f"operation '{name}'"):
         logit_bounds(Unknown(), torch.zeros(1, 3, 2, 2).double(), torch.zeros(1, 12).double())
+
+
+@pytest.mark.parametrize("factor", [1e-3, 100.0, 1000.0])
+def test_one_logit_of_another_scale_does_not_break_the_bound(factor: float) -> None:
+    model = copy.deepcopy(random_model("128S", 64))
+    with torch.no_grad():
+        for head in (model.head, model.distillation_head):
+            head.linear.weight[7] *= factor
+    images = sample_images(8, 64, torch.Generator().manual_seed(2))
+    truth = logits_and_bounds(model, images)
+    for candidate in (model, fuse(model)):
+        rung_of(candidate, images, truth).require()
+
+
+def test_a_huge_head_bias_does_not_widen_the_bound_of_the_rest() -> None:
+    model = copy.deepcopy(random_model("128S", 64))
+    images = sample_images(4, 64, torch.Generator().manual_seed(2))
+    before = logits_and_bounds(model, images)[1]
+    with torch.no_grad():
+        model.head.linear.bias[3] += 50.0
+    after = logits_and_bounds(model, images)[1]
+    assert max(after) < 10 * max(before)

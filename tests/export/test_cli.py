@@ -4,10 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
+from levit_engines.cli import classify
 from levit_export import cli
+from PIL import Image
 from safetensors.torch import save_file
 
 from levit_deploy import bundle as bundle_module
@@ -119,6 +122,10 @@ USAGE = {
     "precision": (("--arch", "128S", "--precision", "int4"), "fp32"),
     "two sources": (("--arch", "128S", "--pretrained", "--checkpoint", "x.pth"), "--pretrained"),
     "top-k": ((*SMALL, "--top-k", "1001"), "1000 classes"),
+    "huge image": (("--arch", "128S", "--image-size", "7168"), "768"),
+    "huge seed": (("--arch", "128S", "--seed", "9" * 30), "--seed"),
+    "seed of a checkpoint": (("--checkpoint", "x.pth", "--seed", "1"), "--seed"),
+    "output below a file": (("--arch", "128S", "-o", "/dev/null/bundle"), "--output"),
 }
 
 
@@ -176,7 +183,6 @@ def test_missing_package_exits_4_and_names_the_extra(run, monkeypatch):
 def test_failed_parity_exits_1_and_leaves_nothing(run, monkeypatch, tmp_path):
     from levit_export import pipeline
 
-    monkeypatch.setattr(pipeline, "infer_with_onnxruntime", lambda _: lambda images: images[:, 0, :1, 0] + 0 * 1e9)
     monkeypatch.setattr(pipeline, "infer_eagerly", lambda _: lambda images: torch.zeros(len(images), 1000).numpy())
     code, out, err = run(*SMALL)
     assert code == 1
@@ -224,3 +230,83 @@ def test_without_pytorch_the_extra_is_named():
     assert shown.returncode == 4
     assert "levit-deploy[export]" in shown.stderr
     assert "Traceback" not in shown.stderr
+
+
+def test_odd_characters_of_a_path_are_shown_as_they_are(run, tmp_path):
+    code, out, _ = run(*SMALL, "-o", "a[red]b [/x] c")
+    assert code == 0
+    assert "Bundle:   a[red]b [/x] c" in out
+    assert "levit-classify 'a[red]b [/x] c' photo.jpg" in out
+    assert open_bundle(tmp_path / "a[red]b [/x] c").manifest.name == "levit-128S-fp32"
+
+
+def test_closed_stdout_does_not_fail_an_export_that_is_done(tmp_path):
+    command = f"{sys.executable} -c 'import sys; from levit_export.cli import main; sys.exit(main())' --arch 128S"
+    shown = subprocess.run(
+        ["sh", "-c", f"{command} --image-size 64 --no-simplify -o out >&-"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert shown.returncode == 0, shown.stderr
+    open_bundle(tmp_path / "out").verify()
+
+
+def test_gpu_form_with_pixels_and_orientation_serves_classify(run, tmp_path, capsys):
+    options = ("--target", "gpu", "--uint8-input", "--batch", "2", "--top-k", "2", "--apply-exif-orientation")
+    assert run(*SMALL, *options, "-o", "out")[0] == 0
+    manifest = open_bundle(tmp_path / "out").manifest
+    assert (manifest.target, manifest.input.dtype, manifest.batch_sizes.minimum) == ("gpu", "uint8", 2)
+    assert manifest.preprocessing.apply_exif_orientation
+    image = Image.effect_mandelbrot((90, 60), (-2, -1, 1, 1), 50).convert("RGB")
+    image.save(tmp_path / "upright.png")
+    turned = image.transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn right to view"
+    turned.save(tmp_path / "turned.png", exif=exif)
+    assert classify.main(["out", "upright.png", "turned.png", "--json"]) == 0
+    upright, turned_back = json.loads(capsys.readouterr().out)["images"]
+    assert upright["top"] == turned_back["top"]
+
+
+def test_pretrained_goes_through_the_command(run, monkeypatch, tmp_path):
+    official = create_model("128S", image_size=64)
+    randomize(official, 4)
+    file = tmp_path / "cache.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in state_dict_for_timm(official).items()}, file)
+    monkeypatch.setattr("levit_export.loading.fetch_pretrained", lambda arch: {"128S": file}[arch])
+    code, _, err = run("--arch", "128S", "--pretrained", "--no-simplify", "-o", "out")
+    assert code == 0
+    assert "untrained" not in err
+    assert open_bundle(tmp_path / "out").manifest.weights["file_name"] == "cache.safetensors"
+
+
+def test_pretrained_offline_exits_4_and_says_what_to_do(run, monkeypatch, tmp_path):
+    from levit_deploy.checkpoints import pretrained
+
+    unreachable = replace(pretrained.PUBLISHED["128S"], checkpoint_url="http://127.0.0.1:9/LeViT.pth")
+    monkeypatch.setattr(pretrained, "PUBLISHED", {"128S": unreachable})
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
+    code, out, err = run("--arch", "128S", "--pretrained")
+    assert code == 4
+    assert out == ""
+    assert "--checkpoint" in err
+    assert "http://127.0.0.1:9/LeViT.pth" in err
+    assert not list((tmp_path / "hub").rglob("*.pth"))
+
+
+def test_terminal_shows_a_live_list_of_stages(monkeypatch, capsys):
+    from levit_export.rendering import StageDisplay
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    with StageDisplay(("load", "fuse")) as display:
+        for name in ("load", "fuse"):
+            display.started(name)
+            display.finished(name, 0.1)
+    shown = capsys.readouterr().err
+    assert "✓" in shown
+    assert "loading weights" in shown
+    assert "folding normalisations" in shown

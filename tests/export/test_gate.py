@@ -152,6 +152,29 @@ def test_simplified_graph_that_is_not_equal_is_dropped(tmp_path, monkeypatch):
     assert {rung.stage for rung in report.rungs} == {"eager fp32", "fused", "traced"}
 
 
+def test_simplified_graph_that_onnxruntime_refuses_is_dropped(tmp_path, monkeypatch):
+    def simplify(traced, *, static):
+        wrong = onnx.ModelProto()
+        wrong.CopyFrom(traced)
+        wrong.graph.node[0].op_type = "NoSuchOperator"
+        return Simplification(wrong, kept=True, reason="smaller")
+
+    monkeypatch.setattr(pipeline, "simplify", simplify)
+    record = export_to(tmp_path, simplify=True).bundle.manifest.graph
+    assert record["simplified"] is False
+    assert "NoSuchOperator" in record["simplification"]
+
+
+def test_traced_graph_that_onnxruntime_refuses_is_a_failed_export(tmp_path, monkeypatch):
+    def break_node(graph):
+        graph.node[0].op_type = "NoSuchOperator"
+
+    monkeypatch.setattr(pipeline, "trace", trace_with(break_node))
+    with pytest.raises(ExportError, match="NoSuchOperator"):
+        export_to(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def best_become_worst(graph):
     top_k = next(node for node in graph.node if node.op_type == "TopK")
     for attribute in top_k.attribute:

@@ -1,5 +1,6 @@
 """The wheel holds what it should: a misspelt entry of `packages` drops a whole package without a word."""
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -7,6 +8,8 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+
+import levit_deploy
 
 ROOT = Path(__file__).parents[2]
 SOURCES = {
@@ -45,6 +48,12 @@ def test_holds_every_module_and_data_file_and_nothing_else(wheel):
     }
     content = {name for name in wheel if ".dist-info/" not in name}
     assert content == modules | DATA
+
+
+def test_tests_see_what_is_installed_not_the_checkout():
+    origin = json.loads(metadata.distribution("levit-deploy").read_text("direct_url.json"))
+    editable = origin.get("dir_info", {}).get("editable", False)
+    assert (Path(levit_deploy.__file__).parent == ROOT / "levit_deploy") == editable
 
 
 def test_carries_its_licence(wheel):

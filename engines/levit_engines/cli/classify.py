@@ -110,7 +110,7 @@ def _best(logits: NDArray[np.float32], labels: Sequence[str], file: Path, *, top
 
     scores = logits.astype(np.float64)
     if not np.isfinite(scores).all():
-        raise RunnerError(f"{file}: the logits are not finite; run levit-verify on the bundle")
+        raise RunnerError(f"{file}: the logits are not finite; export the bundle again")
     exponentials = np.exp(scores - scores.max())
     probabilities = exponentials / exponentials.sum()
     order = np.argsort(-scores, kind="stable")[:top_k]

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from levit_deploy.checkpoints import load_checkpoint
+from levit_deploy.checkpoints import load_checkpoint, state_dict_for_timm
 from levit_deploy.errors import CheckpointError, ConfigError
 
 
@@ -332,3 +332,31 @@ def test_another_network_with_levit_names(state, saved):
     message = fault(saved(state))
     assert "dims 128/256, heads 4/6, depths 2/3" in message
     assert "384: dims 384/512/768" in message
+
+
+def hostile_number(state, number):
+    """timm's names with a stage of this number."""
+    return {
+        re.sub(r"^stages\.2\.", f"stages.{number}.", name): tensor
+        for name, tensor in state_dict_for_timm(state).items()
+    }
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("number", ["99999999999", "9" * 5000], ids=["range", "digits"])
+def test_absurd_numbers_in_names_are_refused_at_once(small, tmp_path, number):
+    path = tmp_path / "hostile.pth"
+    torch.save(hostile_number(small, number), path)
+    assert "stages" in fault(path)
+
+
+@pytest.mark.timeout(60)
+def test_absurd_bias_table_is_refused_before_anything_of_its_size_is_made(small, tmp_path):
+    state = state_dict_for_timm(small)
+    state = {
+        name: torch.zeros(tensor.shape[0], 1000 * 1000) if name.endswith("attention_biases") else tensor
+        for name, tensor in state.items()
+    }
+    path = tmp_path / "hostile.pth"
+    torch.save(state, path)
+    assert "16000" in fault(path)
