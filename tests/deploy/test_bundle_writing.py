@@ -159,8 +159,10 @@ def test_an_interrupt_around_the_renames_keeps_one_whole_bundle(
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
+# A shell that runs this suite in the background lets it, and its children, ignore SIGINT.
 KILLED = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from fixtures_bundle import tiny_manifest, tiny_members
 from levit_deploy import bundle

@@ -94,8 +94,10 @@ def test_another_thread_may_run_a_command() -> None:
         assert pool.submit(run_command, "levit-x", lambda: 7).result() == 7
 
 
+# A shell that runs this suite in the background lets it, and its children, ignore SIGINT.
 SIGNALLED = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from levit_deploy.commandline import run_command
 def command():
     try:
