@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from functools import cache
 
 import pytest
@@ -24,15 +23,6 @@ SEEDS = st.integers(0, 2**32 - 1)
 DECADES = st.tuples(st.integers(-12, 6), st.integers(0, 6))  # of the variances: the lowest, and how many more
 
 Layer = ConvNorm | LinearNorm | NormLinear
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """On shared cores PyTorch's threads wait for each other several times longer than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -14,15 +13,6 @@ from levit_deploy.initialization import randomize, sample_images
 from levit_deploy.model import Levit, StochasticDepth, create_model
 
 ARCHS = ("128S", "128", "192", "256", "384")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """On shared cores PyTorch's threads wait for each other several times longer than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def images_of(side: int, count: int = 3, seed: int = 0) -> Tensor:

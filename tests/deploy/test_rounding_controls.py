@@ -3,62 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, nn
+from rounding_helpers import golden, logits_and_bounds, random_images, random_model, rung_of
+from torch import nn
 
 from levit_deploy.errors import ParityError
-from levit_deploy.golden import golden_images
-from levit_deploy.initialization import randomize, sample_images
-from levit_deploy.model import Attention, BiasTable, ConvNorm, Levit, LinearNorm, create_model
-from levit_deploy.parity import Rung, compare_logits
-from levit_deploy.preprocessing import normalize, preprocessing_for
-from levit_deploy.rounding import logit_bounds
-
-SIDES = {"128S": 224, "128": 96, "192": 80, "256": 64, "384": 48}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """On shared cores PyTorch's threads wait for each other several times longer than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@cache
-def random_model(arch: str, image_size: int, num_classes: int = 1000, seed: int = 0) -> Levit:
-    """Float32, in evaluation; shared, so no test may change it."""
-    model = create_model(arch, image_size=image_size, num_classes=num_classes)
-    randomize(model, seed)
-    return model.eval()
-
-
-def golden(image_size: int) -> Tensor:
-    contract = preprocessing_for("untrained", image_size)
-    return torch.from_numpy(normalize(golden_images(contract)[1], contract)).double()
-
-
-def random_images(image_size: int, count: int, seed: int = 11) -> Tensor:
-    return sample_images(count, image_size, torch.Generator().manual_seed(seed))
-
-
-@torch.no_grad()
-def logits_and_bounds(model: Levit, images: Tensor) -> tuple[Tensor, tuple[float, ...]]:
-    reference = copy.deepcopy(model).double()
-    logits = reference(images)
-    return logits, tuple(logit_bounds(reference, images, logits).tolist())
-
-
-@torch.no_grad()
-def rung_of(candidate: nn.Module, images: Tensor, truth: tuple[Tensor, tuple[float, ...]]) -> Rung:
-    logits, bounds = truth
-    comparison = compare_logits(logits.numpy(), candidate(images.float()).numpy())
-    return Rung(stage="candidate", batch_size=len(images), comparison=comparison, bounds=bounds)
+from levit_deploy.model import Attention, BiasTable, ConvNorm, Levit, LinearNorm
 
 
 def weights_through_bfloat16(model: Levit) -> None:
