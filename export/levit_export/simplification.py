@@ -7,7 +7,6 @@ That it is equal is for the caller to prove (`verification`).
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 import onnx
 
 from levit_deploy.errors import EnvironmentIncompleteError, ExportError
+from levit_deploy.onnxruntime_session import disable_telemetry
 from levit_export.passes.promises import require_promises
 from levit_export.tracing import finish_serialized
 
@@ -71,11 +71,9 @@ def simplify(
 
 def _run(command: tuple[str, ...], folder: str) -> str | None:
     """Run the child in `folder`, so that it imports no stray file of the user's; why it failed, or None."""
-    environment = {**os.environ, "ORT_DISABLE_TELEMETRY": os.environ.get("ORT_DISABLE_TELEMETRY", "1")}
+    disable_telemetry()  # of the ONNX Runtime that onnxsim may load: the child inherits the environment
     try:
-        child = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, timeout=TIMEOUT_S, check=False
-        )
+        child = subprocess.run(command, cwd=folder, capture_output=True, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
         return f"onnxsim did not finish within {TIMEOUT_S:.0f} s"
     if child.returncode == PACKAGE_MISSING:
