@@ -1,6 +1,6 @@
 """The bundle on disk: written whole or not at all, and read only through its hashes.
 
-A folder with manifest.json, model.onnx, labels.txt, golden.safetensors and parity.json.
+A folder with manifest.json, model.onnx, labels.txt, golden.safetensors, modules.safetensors and parity.json.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ MODEL = "model.onnx"
 LABELS = "labels.txt"
 GOLDEN = "golden.safetensors"
 PARITY = "parity.json"
+MODULES = "modules.safetensors"
 MAX_MANIFEST_BYTES = 4 << 20
 
 
@@ -125,9 +126,13 @@ def open_bundle(path: Path) -> Bundle:
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{manifest_path}: not JSON ({error})") from error
     try:
-        return Bundle(path, Manifest.from_json(document))
+        bundle = Bundle(path, Manifest.from_json(document))
+        json.dumps(document, allow_nan=False)  # Python reads NaN and Infinity, which JSON does not have
     except BundleError as error:
         raise BundleError(f"{path}: {error}") from error
+    except ValueError as error:
+        raise BundleError(f"{manifest_path}: not JSON ({error})") from error
+    return bundle
 
 
 def write_bundle(
@@ -245,14 +250,22 @@ def _read_at_most(path: Path, size_bytes: int) -> bytes:
         raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def safetensors_metadata(content: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file that `safetensors.numpy.load`, which drops it, has already accepted.
+
+    Raises KeyError when it has none.
+    """
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    metadata: dict[str, str] = header["__metadata__"]
+    return metadata
+
+
 def _golden_from_bytes(content: bytes, path: Path) -> Golden:
     try:
         tensors = safetensors.numpy.load(content)
-        # safetensors.numpy drops the metadata; the header is length-prefixed JSON that `load` has validated.
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        names = tuple(str(name) for name in json.loads(header["__metadata__"]["names"]))
+        names = tuple(str(name) for name in json.loads(safetensors_metadata(content)["names"]))
         images, logits = tensors["images"], tensors["logits"]
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise BundleError(f"{path}: not a golden set ({error})") from error
     if images.dtype != np.uint8 or logits.dtype != np.float64:
         raise BundleError(f"{path}: images must be uint8 and logits float64")

@@ -7,6 +7,7 @@ Exit codes: 0 done and verified, 1 a check failed, 2 usage, 3 bad input, 4 the e
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import io
 import json
 import os
@@ -14,7 +15,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -96,6 +97,16 @@ def positive_int(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return value
+
+
+def require_packages(extras: Mapping[str, str], *, purpose: str) -> None:
+    """Raise EnvironmentIncompleteError, naming the extras, unless every package that `extras` maps is installed."""
+    missing = [package for package in extras if importlib.util.find_spec(package) is None]
+    if missing:
+        wanted = ",".join(sorted({extras[package] for package in missing}))
+        raise EnvironmentIncompleteError(
+            f'{", ".join(missing)} not installed, which {purpose} needs: pip install "levit-deploy[{wanted}]"'
+        )
 
 
 class _VersionAction(argparse.Action):

@@ -1,8 +1,9 @@
-"""Golden input: the eight images on which a bundle proves that its numbers survived.
+"""Golden input: the twelve images on which a bundle proves that its numbers survived.
 
-S side of the square images in pixels. Four photographs travel with the package; four structured images reach
-what photographs do not (smooth ramps, the highest frequencies, isolated points, noise). They are made with
-integer arithmetic and the raw PCG64 stream, which NumPy keeps stable, so every machine makes the same bytes.
+S side of the square images in pixels. Four photographs travel with the package; eight structured images reach
+what photographs do not: smooth ramps, the highest frequencies, isolated points, noise, nothing but black or white,
+a single pixel, bytes at both ends of their range. They are made with integer arithmetic and the raw PCG64 stream,
+which NumPy keeps stable, so every machine makes the same bytes.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from levit_deploy.errors import EnvironmentIncompleteError
 from levit_deploy.preprocessing import Preprocessing, resize_and_crop
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
-STRUCTURED = ("gradients", "checkerboard", "points", "noise")
+STRUCTURED = ("gradients", "checkerboard", "points", "noise", "black", "white", "pixel", "saturated")
 
 POINT_SPACING_PX = 27  # odd, so the points fall on every phase of the stem's and the downsamplers' strides
 NOISE_SEED = 2104_01136  # the number of the LeViT paper
+SATURATED_SEED = NOISE_SEED + 1
 
 
 def golden_images(contract: Preprocessing) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
-    """Names and (8, S, S, 3) RGB pixels: the photographs through `contract`, then the structured images.
+    """Names and (12, S, S, 3) RGB pixels: the photographs through `contract`, then the structured images.
 
     Raises:
         EnvironmentIncompleteError: the installation lacks the photographs.
@@ -33,6 +35,7 @@ def golden_images(contract: Preprocessing) -> tuple[tuple[str, ...], NDArray[np.
     photographs = [decode_image(_photograph(name), apply_exif_orientation=False) for name in PHOTOGRAPHS]
     images = [resize_and_crop(photograph, contract) for photograph in photographs]
     images += [_gradients(side), _checkerboard(side), _points(side), _noise(side)]
+    images += [_constant(side, 0), _constant(side, 255), _pixel(side), _saturated(side)]
     return PHOTOGRAPHS + STRUCTURED, np.stack(images)
 
 
@@ -81,7 +84,31 @@ def _points(side: int) -> NDArray[np.uint8]:
 
 def _noise(side: int) -> NDArray[np.uint8]:
     """Independent uniform bytes."""
+    return _random_bytes(side, NOISE_SEED)
+
+
+def _constant(side: int, level: int) -> NDArray[np.uint8]:
+    """`level` in every channel of every pixel."""
+    return np.full((side, side, 3), level, dtype=np.uint8)
+
+
+def _pixel(side: int) -> NDArray[np.uint8]:
+    """One white pixel on black: the first below and right of the centre."""
+    image = _constant(side, 0)
+    image[side // 2, side // 2] = 255
+    return image
+
+
+def _saturated(side: int) -> NDArray[np.uint8]:
+    """Every byte independently 0 or 255."""
+    image = _constant(side, 0)
+    image[_random_bytes(side, SATURATED_SEED) >= 128] = 255
+    return image
+
+
+def _random_bytes(side: int, seed: int) -> NDArray[np.uint8]:
+    """Independent uniform bytes, (S, S, 3)."""
     count = 3 * side * side
     # Raw words, written little-endian: unlike Generator's methods, they never change between NumPy versions.
-    words = np.asarray(np.random.PCG64(NOISE_SEED).random_raw(-(-count // 8)), dtype="<u8")
+    words = np.asarray(np.random.PCG64(seed).random_raw(-(-count // 8)), dtype="<u8")
     return words.view(np.uint8)[:count].reshape(side, side, 3)

@@ -119,9 +119,12 @@ class BatchSizes:
             raise BundleError("manifest.json: field 'verified' must hold positive numbers")
         minimum, maximum = _field(document, "minimum", int), _field(document, "maximum", int)
         try:
-            return cls(minimum=minimum, maximum=maximum, verified=verified)
+            sizes = cls(minimum=minimum, maximum=maximum, verified=verified)
         except ConfigError as error:
             raise BundleError(f"manifest.json: {error}") from error
+        if not verified or not all(minimum <= size <= maximum for size in verified):
+            raise BundleError(f"manifest.json: field 'verified' must hold sizes from {minimum} to {maximum}")
+        return sizes
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values."""

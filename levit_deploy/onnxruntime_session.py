@@ -38,11 +38,13 @@ def open_session(
     threads: int | None = None,
     providers: Sequence[str] = (CPU_PROVIDER,),
     name: str | None = None,
+    optimized: bool = True,
 ) -> onnxruntime.InferenceSession:
     """A session on `model`, silent on stderr, with ONNX Runtime's other defaults (they were measured best).
 
     `threads` defaults to `available_threads()`. `name` is what messages call the model; the path by default.
     The providers asked for serve the whole graph or the call fails: the CPU helps out only when it is listed.
+    Not `optimized`, the graph runs node by node, as it is written.
 
     Raises:
         BundleError: ONNX Runtime refuses the model.
@@ -57,6 +59,8 @@ def open_session(
     runtime = _import_onnxruntime()
     _require_providers(runtime, providers)
     options = _session_options(runtime, threads or available_threads(), providers)
+    if not optimized:
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     source = model if isinstance(model, bytes) else str(model)
     try:
         session = runtime.InferenceSession(source, options, providers=list(providers))

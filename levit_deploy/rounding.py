@@ -136,6 +136,11 @@ class RoundingNoise(TorchFunctionMode):
         levels = self._generator.integers(0, 256, size=tuple(shape), dtype=np.uint8)
         return torch.from_numpy(levels).float().sub_(127.5).mul_(math.sqrt(12 / (256**2 - 1)))
 
+    def disturb_input(self, images: Tensor, subtracted: Tensor) -> Tensor:
+        """`images` (n, 3, S, S) as rounding leaves them; `subtracted` (3, 1, 1) is what normalising takes away."""
+        deviation = 2 * self._unit_roundoff * (images.abs() + subtracted.abs())
+        return images + deviation * self.noise(images.shape)
+
 
 def _single(value: Any) -> Any:
     """`value` with every float64 tensor in it as float32."""
@@ -163,13 +168,12 @@ def logit_bounds(
     what its rounding therefore grows with.
     """
     rounding = RoundingNoise(unit_roundoff, np.random.Generator(np.random.SFC64(seed)))
-    magnitude = images.abs() if subtracted is None else images.abs() + subtracted.abs()
-    input_deviation = 2 * unit_roundoff * magnitude
+    offsets = images.new_zeros(3, 1, 1) if subtracted is None else subtracted
     # One logit of one draw says little of its deviation: a network with few classes is run more often.
     draws = 1 + math.ceil(LOGITS_WANTED / logits.shape[1])
     errors = []
     for _ in range(draws):
-        noisy = images + input_deviation * rounding.noise(images.shape)
+        noisy = rounding.disturb_input(images, offsets)
         with rounding:
             disturbed = model(noisy)
         errors.append(disturbed - logits)

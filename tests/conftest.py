@@ -1,6 +1,7 @@
 """What holds for every test: torchvision can be imported, PyTorch takes one thread, shared fixtures are there."""
 
 import torch
+
 from levit_benchmarks.peers.compatibility import make_torchvision_importable
 
 pytest_plugins = ["fixtures_bundle"]

@@ -47,4 +47,10 @@ def logits_and_bounds(model: Levit, images: Tensor) -> tuple[Tensor, tuple[float
 def rung_of(candidate: nn.Module, images: Tensor, truth: tuple[Tensor, tuple[float, ...]]) -> Rung:
     logits, bounds = truth
     comparison = compare_logits(logits.numpy(), candidate(images.float()).numpy())
-    return Rung(stage="candidate", batch_size=len(images), comparison=comparison, bounds=bounds)
+    return Rung(
+        stage="candidate",
+        batch_size=len(images),
+        images=tuple(range(len(bounds))),
+        comparison=comparison,
+        bounds=bounds,
+    )

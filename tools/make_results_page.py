@@ -25,7 +25,7 @@ EXPLANATIONS = {
 
 def export_cost_section(result: dict[str, Any]) -> str:
     """The table of one run of `levit_benchmarks.export_cost`."""
-    summary, settings, machine = result["summary"], result["settings"], result["machine"]
+    summary, settings = result["summary"], result["settings"]
     medians, extra, ratio = summary["candidates"], summary["extra_s"], summary["ratio"]
     names = list(medians)
     rows = [
@@ -37,7 +37,6 @@ def export_cost_section(result: dict[str, Any]) -> str:
     rows.append(
         ["peak RSS, MiB", *(f"{medians[name]['peak_rss_bytes'] / 2**20:.0f}" for name in names), "", "largest process"]
     )
-    packages = ", ".join(f"{name} {version}" for name, version in result["packages"].items() if version)
     return "\n".join(
         [
             f"## What an export of LeViT-{settings['arch']} costs",
@@ -48,14 +47,11 @@ def export_cost_section(result: dict[str, Any]) -> str:
             f"Ours takes **{ratio['median']:.2f} times** the slower peer of the same round "
             f"({ratio['min']:.2f} to {ratio['max']:.2f}; the limit we set is {ratio['limit']:.0f}).",
             "",
-            _row(["stage", *names, "ours more", "what it is"]),
-            _row(["---"] * (len(names) + 3)),
-            *map(_row, rows),
+            *_table(["stage", *names, "ours more", "what it is"], rows),
             "",
             '"ours more" is against the slower peer of each round, so it does not add up to a difference of medians.',
             "",
-            f"Machine: {machine['cpu']}, {machine['usable_cpus']} cores, {machine['memory_bytes'] / 2**30:.0f} GiB, "
-            f"{machine['system']}, {machine['python']}; {result['date'][:10]}. {packages}.",
+            _provenance(result),
             "",
             f"Measured by `python -m levit_benchmarks.export_cost --arch {settings['arch']} "
             f"--rounds {settings['rounds']} --json FILE`.",
@@ -64,15 +60,144 @@ def export_cost_section(result: dict[str, Any]) -> str:
     )
 
 
+def bound_study_section(result: dict[str, Any]) -> str:
+    """The table of one file of `levit_benchmarks.bound_study`: its rungs, and its largest shares by kind of input."""
+    variants = result["variants"]
+    first = _common(list(variants.values()))
+    settings = first["settings"]
+    return "\n".join(
+        [
+            f"## What the derived bounds are worth, at {settings['image_size']} pixels",
+            "",
+            "Largest |logit error| of an input as a share of its bound, over random and real inputs; the truth is the",
+            "eager network in float64. A share above 1 refutes the bound; where the largest or the median share is",
+            f"below 0.01, it says nothing. Untrained weights, new ones every {settings['inputs_per_network']} inputs.",
+            "",
+            *_bound_tables(variants),
+            "",
+            "Inputs of each variant: "
+            + ", ".join(f"{count} {kind}" for kind, count in first["inputs"]["kinds"].items())
+            + f"; random crops of {len(first['inputs']['photographs'])} photographs, named in the JSON.",
+            "",
+            _provenance(first),
+            "",
+            f"Measured by `python -m levit_benchmarks.bound_study --arch {' '.join(variants)} --inputs "
+            f"{settings['inputs']} --image-size {settings['image_size']} --batch-size {settings['batch_size']} "
+            f"--seed {settings['seed']} --json FILE`.",
+            "",
+        ]
+    )
+
+
+def _bound_tables(variants: dict[str, Any]) -> list[str]:
+    rungs = [(arch, name, rung) for arch, variant in variants.items() for name, rung in variant["rungs"].items()]
+    kinds = sorted({kind for _, _, rung in rungs for kind in rung["largest_by_kind"]})
+    by_kind = [[arch, name, *(_share(rung["largest_by_kind"][kind]) for kind in kinds)] for arch, name, rung in rungs]
+    return [
+        *_table(
+            ["variant", "rung", "inputs", "exceeded", "largest", "median", "1st percentile", "smallest", "verdict"],
+            [[arch, name, *_bound_figures(rung), variants[arch]["verdict"]] for arch, name, rung in rungs],
+        ),
+        "",
+        "The largest share by kind of input:",
+        "",
+        *_table(["variant", "rung", *kinds], by_kind),
+    ]
+
+
+def blame_study_section(result: dict[str, Any]) -> str:
+    """The tables of one run of `levit_benchmarks.blame_study`: modules named by stage and variant, and the inexact."""
+    summary, settings = result["summary"], result["settings"]
+    groups = [*summary["by_stage"].items(), *(("LeViT-" + arch, one) for arch, one in summary["by_variant"].items())]
+    inexact = [row for row in result["defects"] if not row["exact"]]
+    shares = [float(control["probe_share"]) for control in result["controls"]]
+    return "\n".join(
+        [
+            f"## Whether the wrong module is named, at {settings['image_size']} pixels",
+            "",
+            f"{summary['defects']} seeded defects of {summary['kinds']} kinds, one at a time, in every hop of "
+            f"{len(settings['archs'])} variants; each made the",
+            "logits miss their bound. Exact: the module that the ladder names is the broken one. Within one: it, or",
+            "one directly before or after it in the order in which modules are probed; a miss with no name is neither.",
+            f"Drawn again: {summary['passed_over']['harmless']} that no bound notices, "
+            f"{summary['passed_over']['refused']} that do not run. Without a defect, "
+            f"{'nothing' if all(control['named'] is None for control in result['controls']) else 'something'} is named",
+            f"in {len(shares)} honest stages: their values reach {max(shares):.2f} of their bounds at most.",
+            "",
+            *_table(
+                ["stage or variant", "defects", "exact", "within one"],
+                [[name, *_blame_figures(figures)] for name, figures in (*groups, ("**all**", summary))],
+            ),
+            "",
+            *(["Not exact:", "", *_inexact_table(inexact), ""] if inexact else []),
+            _provenance(result),
+            "",
+            f"Measured by `python -m levit_benchmarks.blame_study --arch {' '.join(settings['archs'])} --defects "
+            f"{settings['defects']} --image-size {settings['image_size']} --seed {settings['seed']} --json FILE`.",
+            "",
+        ]
+    )
+
+
+def _blame_figures(figures: dict[str, Any]) -> list[str]:
+    return [str(figures["defects"]), f"{figures['exact']:.1%}", f"{figures['within_one']:.1%}"]
+
+
+def _inexact_table(rows: list[dict[str, Any]]) -> list[str]:
+    places = [f"{row['arch']}, {row['hop']} {row['form']}".strip() for row in rows]
+    names = [[f"`{row['expected']}`", f"`{row['named']}`"] for row in rows]
+    cells = [[place, row["kind"], *name] for place, row, name in zip(places, rows, names, strict=True)]
+    return _table(["where", "kind", "broken", "named"], cells)
+
+
+def _common(variants: list[dict[str, Any]]) -> dict[str, Any]:
+    """The first of `variants`, which speaks for all: but for the architecture they were measured alike."""
+    first, *others = variants
+    for other in others:
+        alike = other["settings"] | {"arch": None} == first["settings"] | {"arch": None}
+        if not alike or any(other[field] != first[field] for field in ("machine", "packages", "inputs")):
+            raise SystemExit(f"{other['settings']} was not measured as {first['settings']}: keep them in two files")
+    return first
+
+
+def _bound_figures(rung: dict[str, Any]) -> list[str]:
+    shares = (rung[field] for field in ("largest", "median", "percentile_1", "smallest"))
+    return [str(rung["inputs"]), str(rung["exceeded"]), *map(_share, shares)]
+
+
+def _share(value: float | str) -> str:
+    return f"{float(value):.3f}"
+
+
+def _provenance(result: dict[str, Any]) -> str:
+    """Where, when and with which packages it was measured."""
+    machine = result["machine"]
+    packages = ", ".join(f"{name} {version}" for name, version in result["packages"].items() if version)
+    return (
+        f"Machine: {machine['cpu']}, {machine['usable_cpus']} cores, {machine['memory_bytes'] / 2**30:.0f} GiB, "
+        f"{machine['system']}, {machine['python']}; {result['date'][:10]}. {packages}."
+    )
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    return [_row(head), _row(["---"] * len(head)), *map(_row, rows)]
+
+
 def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
 def page() -> str:
     """The whole page."""
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("export-cost-*.json"))]
     head = "# Results\n\nGenerated from the JSON files in this folder by `python tools/make_results_page.py`.\n"
-    return "\n".join([head, *map(export_cost_section, results)])
+    costs, studies = _results("export-cost-*.json"), _results("bound-study-*.json")
+    blames = _results("blame-study*.json")
+    sections = [map(export_cost_section, costs), map(bound_study_section, studies), map(blame_study_section, blames)]
+    return "\n".join([head, *(text for section in sections for text in section)])
+
+
+def _results(pattern: str) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob(pattern))]
 
 
 def main() -> int:

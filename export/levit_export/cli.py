@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from levit_deploy.architectures import VARIANTS
-from levit_deploy.commandline import make_parser, positive_int, print_json, print_line, run_command
-from levit_deploy.errors import ConfigError, EnvironmentIncompleteError
+from levit_deploy.commandline import make_parser, positive_int, print_json, print_line, require_packages, run_command
+from levit_deploy.errors import ConfigError
 
 if TYPE_CHECKING:
     from levit_export.request import ExportRequest
@@ -32,12 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    _require_packages(simplify=not options.no_simplify)
+    needed = dict(EXTRA_OF_PACKAGE)
+    if options.no_simplify:
+        del needed["onnxsim"]
+    require_packages(needed, purpose="an export")
     # Only now: these import PyTorch, which --help and mistyped options should not wait for.
-    from levit_export.pipeline import STAGES, run_export
-    from levit_export.rendering import StageDisplay, document, print_report
+    from levit_deploy.progress import StageDisplay
+    from levit_export.pipeline import run_export
+    from levit_export.rendering import DESCRIPTIONS, document, print_report
 
-    with StageDisplay(STAGES) as display:
+    with StageDisplay(DESCRIPTIONS) as display:
         report = run_export(_request(options), display)
     for note in report.notes:
         print_line(f"note: {note}")
@@ -46,16 +49,6 @@ def _export(options: argparse.Namespace) -> int:
     else:
         print_report(report)
     return 0
-
-
-def _require_packages(*, simplify: bool) -> None:
-    needed = [name for name in EXTRA_OF_PACKAGE if simplify or name != "onnxsim"]
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
-    if missing:
-        extras = ",".join(sorted({EXTRA_OF_PACKAGE[name] for name in missing}))
-        raise EnvironmentIncompleteError(
-            f'{", ".join(missing)} not installed, which an export needs: pip install "levit-deploy[{extras}]"'
-        )
 
 
 def _request(options: argparse.Namespace) -> ExportRequest:

@@ -11,19 +11,21 @@ from importlib import metadata
 
 import onnx
 
-from levit_deploy.bundle import GOLDEN, LABELS, MODEL, PARITY, sha256_of
+from levit_deploy.bundle import GOLDEN, LABELS, MODEL, MODULES, PARITY, sha256_of
+from levit_deploy.ladder import Truth
 from levit_deploy.manifest import BatchSizes, Manifest, TensorSpecification
 from levit_deploy.parity import Rung, worst_rung
 from levit_deploy.preprocessing import Preprocessing
 from levit_deploy.rounding import FAILURE_PROBABILITY, FLOAT32_UNIT_ROUNDOFF, SAFETY
 from levit_export.loading import LoadedWeights
+from levit_export.naming import BATCH_AXIS, INPUT_NAME, LOGITS_NAME, TOP_K_NAMES
 from levit_export.request import ExportRequest, Target
 from levit_export.simplification import Simplification
-from levit_export.tracing import BATCH_AXIS, INPUT_NAME, LOGITS_NAME, TOP_K_NAMES
-from levit_export.verification import Truth
 
 DISTRIBUTION = "levit-deploy"
 RECORDED_PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "onnxsim", "numpy", "pillow")
+# A photograph, and noise for what a photograph does not reach; each costs up to a megabyte.
+PROBED_IMAGES = ("astronaut", "noise")
 FORM_OF_TARGET = {Target.CPU: "convolutions", Target.GPU: "tokens"}
 
 
@@ -83,6 +85,7 @@ def bundle_contents(
         MODEL: model.SerializeToString(deterministic=True),
         LABELS: ingredients.labels_bytes,
         GOLDEN: truth.golden.to_bytes(),
+        MODULES: truth.modules.about([truth.golden.names.index(name) for name in PROBED_IMAGES]).to_bytes(),
         PARITY: (json.dumps(_ladder(truth, rungs), indent=2, allow_nan=False) + "\n").encode(),
     }
     request, weights = ingredients.request, ingredients.weights

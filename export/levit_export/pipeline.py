@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import onnx
 import torch
@@ -15,27 +12,24 @@ import torch
 from levit_deploy.bundle import Bundle, refuse_existing, write_bundle
 from levit_deploy.errors import ConfigError, ExportError, ParityError
 from levit_deploy.fusion import fuse
+from levit_deploy.golden import golden_images
 from levit_deploy.labels import labels_for
+from levit_deploy.ladder import Candidate, Measured, Truth, measure, require
+from levit_deploy.manifest import BatchSizes
 from levit_deploy.model import Levit
 from levit_deploy.parity import Rung
-from levit_deploy.preprocessing import preprocessing_for
+from levit_deploy.preprocessing import Preprocessing, preprocessing_for
+from levit_deploy.probes import probes_of
+from levit_deploy.progress import Observer, StageClock
+from levit_deploy.reference import EagerCandidate, truth_of
+from levit_export.batch_sizes import sizes_to_verify
 from levit_export.forms.convolutions import convolution_form
+from levit_export.graph_candidate import GraphCandidate
 from levit_export.loading import load_weights
 from levit_export.packing import Ingredients, bundle_contents, stamp
 from levit_export.request import ExportRequest, Target
 from levit_export.simplification import Simplification, simplify
 from levit_export.tracing import DeployedNetwork, trace
-from levit_export.verification import (
-    Truth,
-    infer_eagerly,
-    infer_with_onnxruntime,
-    measure,
-    sizes_to_verify,
-    truth_of,
-    worst_error,
-)
-
-STAGES = ("load", "fuse", "trace", "simplify", "verify", "write")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +54,6 @@ class ExportReport:
     notes: tuple[str, ...]
 
 
-class Observer(Protocol):
-    """Who is told, as it happens, which stage runs; a progress display, for example."""
-
-    def started(self, name: str) -> None: ...
-
-    def finished(self, name: str, seconds: float) -> None: ...
-
-
 def export(request: ExportRequest) -> Bundle:
     """Export, verify and write a bundle; see `run_export` for what is raised."""
     return run_export(request).bundle
@@ -85,7 +71,7 @@ def run_export(request: ExportRequest, observer: Observer | None = None) -> Expo
     """
     if request.output is not None:
         refuse_existing(request.output, overwrite=request.overwrite)
-    clock = _StageClock(observer)
+    clock = StageClock(observer)
     with clock.stage("load"):
         weights = load_weights(request)
         config = weights.model.config
@@ -111,31 +97,40 @@ def run_export(request: ExportRequest, observer: Observer | None = None) -> Expo
         labels_provenance=labels_provenance,
     )
     with clock.stage("trace"):
-        network = DeployedNetwork(
-            convolution_form(fused) if request.target is Target.CPU else fused,
-            pixels=contract if request.uint8_input else None,
-            top_k=request.top_k,
-        )
-        traced = trace(network, _example(ingredients), batch_sizes=batch_sizes, opset=request.opset)
+        traced = trace_network(fused, request, contract, batch_sizes)
         stamp(traced, ingredients)
     with clock.stage("simplify"):
         simplification = _simplify(traced, ingredients)
     with clock.stage("verify"):
-        truth = truth_of(weights.model, contract)
+        truth = truth_of(weights.model, *golden_images(contract), contract)
         rungs, simplification = _verify(weights.model, fused, traced, simplification, truth, ingredients)
     with clock.stage("write"):
         manifest, members = bundle_contents(ingredients, simplification, truth, rungs)
         bundle = write_bundle(output, manifest, members, overwrite=request.overwrite)
     graphs = {"trace": traced, "simplify": simplification.model if simplification.kept else None}
     details = {"trace": request.target.value, "simplify": simplification.reason}
-    return ExportReport(bundle=bundle, stages=clock.reports(graphs, details, rungs), rungs=rungs, notes=weights.notes)
+    return ExportReport(
+        bundle=bundle, stages=_stage_reports(clock.seconds, graphs, details, rungs), rungs=rungs, notes=weights.notes
+    )
 
 
-def _example(ingredients: Ingredients) -> torch.Tensor:
+def trace_network(
+    fused: Levit, request: ExportRequest, contract: Preprocessing, batch_sizes: BatchSizes
+) -> onnx.ModelProto:
+    """The ONNX graph of `fused` in the form of the request's target. Raises ExportError when it breaks a promise."""
+    network = DeployedNetwork(
+        convolution_form(fused) if request.target is Target.CPU else fused,
+        pixels=contract if request.uint8_input else None,
+        top_k=request.top_k,
+    )
+    example = _example(contract.image_size, batch_sizes, pixels=request.uint8_input)
+    return trace(network, example, batch_sizes=batch_sizes, opset=request.opset)
+
+
+def _example(side: int, batch_sizes: BatchSizes, *, pixels: bool) -> torch.Tensor:
     """An input to trace with; of a dynamic batch not size 1, which torch.export would take for a constant."""
-    minimum, maximum = ingredients.batch_sizes.minimum, ingredients.batch_sizes.maximum
-    batch, side = min(max(minimum, 2), maximum), ingredients.contract.image_size
-    if ingredients.request.uint8_input:
+    batch = min(max(batch_sizes.minimum, 2), batch_sizes.maximum)
+    if pixels:
         return torch.zeros(batch, side, side, 3, dtype=torch.uint8)
     return torch.zeros(batch, 3, side, side)
 
@@ -159,61 +154,63 @@ def _verify(
 ) -> tuple[tuple[Rung, ...], Simplification]:
     """The ladder, every rung of which holds, and the simplified graph if it held too.
 
-    Raises ParityError for the first rung that does not hold. A simplified graph that does not hold, or that ONNX
+    Raises ParityError for the first stage that does not hold. A simplified graph that does not hold, or that ONNX
     Runtime refuses, is dropped with that as its reason: the traced graph is there.
     """
-    sizes, pixels = ingredients.batch_sizes, ingredients.request.uint8_input
-    rungs = [
-        *_required(measure("eager fp32", infer_eagerly(model), truth, sizes)),
-        *_required(measure("fused", infer_eagerly(fused), truth, sizes)),
-        *_required(measure("traced", infer_with_onnxruntime(traced), truth, sizes, pixels=pixels)),
-    ]
+    probes = probes_of(model.config)
+    climb = _Climb(truth, ingredients.batch_sizes.verified)
+    climb.step(EagerCandidate(stage="eager fp32", model=model))
+    climb.step(EagerCandidate(stage="fused", model=fused))
+    climb.step(GraphCandidate("traced", traced, probes, optimized=False))
     if simplification.kept:
         try:
-            infer = infer_with_onnxruntime(simplification.model)
-            rungs += _required(measure("simplified", infer, truth, sizes, pixels=pixels))
+            climb.step(GraphCandidate("simplified", simplification.model, probes, optimized=False))
         except (ExportError, ParityError) as error:
             simplification = Simplification(traced, kept=False, reason=f"onnxsim's result was not kept: {error}")
-    return tuple(rungs), simplification
+    climb.step(GraphCandidate("onnxruntime", simplification.model, probes, optimized=True))
+    return climb.rungs, simplification
 
 
-def _required(rungs: Sequence[Rung]) -> Sequence[Rung]:
-    for rung in rungs:
-        rung.require()
-    return rungs
+class _Climb:
+    """Goes up the ladder, a stage at a time, each compared with the one before."""
+
+    def __init__(self, truth: Truth, batch_sizes: Sequence[int]) -> None:
+        self.rungs: tuple[Rung, ...] = ()
+        self._truth = truth
+        self._batch_sizes = batch_sizes
+        self._previous: Measured | None = None
+
+    def step(self, candidate: Candidate) -> None:
+        """Measure `candidate`; raises ParityError, with the module at fault, unless it holds."""
+        measured = measure(candidate, self._truth, self._batch_sizes, self._previous)
+        require(candidate, self._truth, measured)
+        self.rungs += measured.rungs
+        self._previous = measured
 
 
-RUNG_OF_STAGE = {"load": "eager fp32", "fuse": "fused", "trace": "traced", "simplify": "simplified"}
+RUNG_OF_STAGE = {
+    "load": "eager fp32",
+    "fuse": "fused",
+    "trace": "traced",
+    "simplify": "simplified",
+    "verify": "onnxruntime",
+}
 
 
-class _StageClock:
-    """Times the stages and tells the observer."""
-
-    def __init__(self, observer: Observer | None) -> None:
-        self._observer = observer
-        self._seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        if self._observer is not None:
-            self._observer.started(name)
-        start_s = time.perf_counter()
-        yield
-        self._seconds[name] = time.perf_counter() - start_s
-        if self._observer is not None:
-            self._observer.finished(name, self._seconds[name])
-
-    def reports(
-        self, graphs: dict[str, onnx.ModelProto | None], details: dict[str, str], rungs: Sequence[Rung]
-    ) -> tuple[StageReport, ...]:
-        reports = []
-        for name, seconds in self._seconds.items():
-            report = StageReport(name=name, seconds=seconds, detail=details.get(name, ""))
-            graph = graphs.get(name)
-            if graph is not None:
-                report = replace(report, nodes=len(graph.graph.node), size_bytes=graph.ByteSize())
-            measured = [rung for rung in rungs if rung.stage == RUNG_OF_STAGE.get(name)]
-            if measured:
-                report = replace(report, max_abs_error=worst_error(measured))
-            reports.append(report)
-        return tuple(reports)
+def _stage_reports(
+    seconds: Mapping[str, float],
+    graphs: Mapping[str, onnx.ModelProto | None],
+    details: Mapping[str, str],
+    rungs: Sequence[Rung],
+) -> tuple[StageReport, ...]:
+    reports = []
+    for name, duration_s in seconds.items():
+        report = StageReport(name=name, seconds=duration_s, detail=details.get(name, ""))
+        graph = graphs.get(name)
+        if graph is not None:
+            report = replace(report, nodes=len(graph.graph.node), size_bytes=graph.ByteSize())
+        errors = [rung.comparison.max_abs_error for rung in rungs if rung.stage == RUNG_OF_STAGE.get(name)]
+        if errors:
+            report = replace(report, max_abs_error=max(errors))
+        reports.append(report)
+    return tuple(reports)

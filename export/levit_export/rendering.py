@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -17,7 +14,7 @@ from levit_deploy.decoding import printable
 from levit_deploy.parity import worst_rung
 from levit_export.pipeline import ExportReport, StageReport
 
-DOING = {
+DESCRIPTIONS = {
     "load": "loading weights",
     "fuse": "folding normalisations",
     "trace": "tracing to ONNX",
@@ -25,42 +22,6 @@ DOING = {
     "verify": "verifying every stage against float64",
     "write": "writing the bundle",
 }
-
-
-class StageDisplay:
-    """A live list of stages on stderr; on a terminal with spinners, else one line a stage."""
-
-    def __init__(self, stages: Sequence[str]) -> None:
-        self._console = Console(stderr=True)
-        self._progress = Progress(
-            SpinnerColumn(finished_text="[green]✓[/]"),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
-        self._stages = tuple(stages)
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> StageDisplay:  # noqa: PYI034 (Python 3.10 has no typing.Self)
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def started(self, name: str) -> None:
-        """Show that a stage runs."""
-        self._tasks[name] = self._progress.add_task(f"{name:<8} {DOING[name]}", total=1)
-
-    def finished(self, name: str, seconds: float) -> None:
-        """Show that it is done."""
-        self._progress.update(self._tasks[name], completed=1)
-        if not self._console.is_terminal:
-            step = f"[{len(self._tasks)}/{len(self._stages)}]"
-            self._console.print(f"{step} {name:<8} {DOING[name]}: {seconds:.1f} s", highlight=False, markup=False)
 
 
 def print_report(report: ExportReport) -> None:

@@ -12,14 +12,11 @@ from torch import Tensor, nn
 
 from levit_deploy.manifest import BatchSizes
 from levit_deploy.preprocessing import Preprocessing
+from levit_export.naming import BATCH_AXIS, INPUT_NAME, LOGITS_NAME, TOP_K_NAMES
 from levit_export.passes.names import NameByModulePath
 from levit_export.passes.promises import require_promises
 from levit_export.passes.records import RemoveExporterRecords
 
-INPUT_NAME = "images"
-LOGITS_NAME = "logits"
-TOP_K_NAMES = ("top_k_probabilities", "top_k_classes")
-BATCH_AXIS = "batch"
 DEFAULT_OPSET = 18
 OPSETS = range(18, 24)
 WRAPPED = "network"

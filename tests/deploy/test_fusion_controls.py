@@ -42,7 +42,9 @@ def rung_of(fused: nn.Module) -> Rung:
     with torch.no_grad():
         candidate = fused(images.float())
     comparison = compare_logits(logits.numpy(), candidate.numpy())
-    return Rung(stage="fused", batch_size=len(images), comparison=comparison, bounds=bounds)
+    return Rung(
+        stage="fused", batch_size=len(images), images=tuple(range(len(bounds))), comparison=comparison, bounds=bounds
+    )
 
 
 def flip_sign(fused: Levit) -> None:

@@ -21,7 +21,7 @@ REFERENCE = np.array([[1.0, 2.0, 4.0], [3.0, 0.0, -1.0]])
 
 
 def rung(comparison: Comparison, *bounds: float, stage: str = "fused") -> Rung:
-    return Rung(stage=stage, batch_size=2, comparison=comparison, bounds=bounds)
+    return Rung(stage=stage, batch_size=2, images=tuple(range(len(bounds))), comparison=comparison, bounds=bounds)
 
 
 def rung_of_errors(*errors: float, bounds: tuple[float, ...]) -> Rung:
@@ -44,14 +44,14 @@ def test_comparison_equals_hand_computed_figures() -> None:
     comparison = compare_logits(REFERENCE, candidate)
     assert comparison.max_abs_errors == (3.0, 0.5)
     assert comparison.max_abs_error == 3.0
-    assert comparison.worst_image == 0
+    assert comparison.worst_row == 0
     ratio = math.sqrt(9.25 / 31)  # 1 + 4 + 16 + 9 + 0 + 1 = 31
     assert comparison.relative_l2 == pytest.approx(ratio, rel=1e-14)
     assert comparison.sqnr_db == pytest.approx(10 * math.log10(31 / 9.25), rel=1e-14)
     assert comparison.top1_agreement == 0.5
     assert comparison.top5_overlap == 1.0
     (flip,) = comparison.flips
-    assert (flip.image, flip.reference_class, flip.candidate_class, flip.margin) == (0, 2, 1, 2.0)
+    assert (flip.row, flip.reference_class, flip.candidate_class, flip.margin) == (0, 2, 1, 2.0)
 
 
 def test_sign_is_not_lost() -> None:
@@ -105,7 +105,7 @@ def test_values_that_are_not_finite_fail_whatever_the_bound(value: float, side: 
     candidate = REFERENCE if side == "reference" else spoiled(value)
     failing = rung(compare_logits(reference, candidate), bound, bound)
     assert not failing
-    with pytest.raises(ParityError, match=r"'fused', batch 2: golden image 1 is (nan|inf)"):
+    with pytest.raises(ParityError, match=r"'fused', batch 2: image 1 is (nan|inf)"):
         failing.require()
     document = json.loads(json.dumps(failing.to_json(), allow_nan=False))
     assert document["verdict"] == "miss"
@@ -138,7 +138,7 @@ def test_each_image_has_its_own_bound() -> None:
     failing = rung_of_errors(0.5, 0.2, bounds=(1.0, 0.1))
     assert not failing
     assert failing.bound_share == pytest.approx(2.0)
-    with pytest.raises(ParityError, match=r"golden image 1 is 0\.2 from float64, allowed is 0\.1"):
+    with pytest.raises(ParityError, match=r"image 1 is 0\.2 from float64, allowed is 0\.1"):
         failing.require()
     document = failing.to_json()
     assert document["bound_share"] == pytest.approx(2.0)
@@ -190,5 +190,5 @@ def test_error_is_symmetric_and_ignores_the_order_of_images(seed: int, size: tup
     assert permuted.relative_l2 == pytest.approx(comparison.relative_l2)
     assert permuted.top1_agreement == pytest.approx(comparison.top1_agreement)
     assert permuted.top5_overlap == pytest.approx(comparison.top5_overlap)
-    by_image = {(int(order[flip.image]), flip.candidate_class, flip.margin) for flip in permuted.flips}
-    assert by_image == {(flip.image, flip.candidate_class, flip.margin) for flip in comparison.flips}
+    by_image = {(int(order[flip.row]), flip.candidate_class, flip.margin) for flip in permuted.flips}
+    assert by_image == {(flip.row, flip.candidate_class, flip.margin) for flip in comparison.flips}

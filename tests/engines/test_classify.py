@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from fixtures_bundle import WEIGHTS, BundleFactory, tiny_model
-from levit_engines.cli.classify import main
 
 from levit_deploy.bundle import LABELS, MODEL, Bundle
 from levit_deploy.preprocessing import normalize, preprocess_file
+from levit_engines.cli.classify import main
 
 
 def expected_top(bundle: Bundle, file: Path) -> list[tuple[int, float]]:

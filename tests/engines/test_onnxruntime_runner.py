@@ -10,12 +10,12 @@ import numpy as np
 import onnx
 import pytest
 from fixtures_bundle import CLASSES, SIDE, WEIGHTS, BundleFactory, Runs, tiny_model
-from levit_engines import open_runner
 from numpy.typing import NDArray
 
 from levit_deploy.bundle import MODEL
 from levit_deploy.errors import BundleError, ConfigError, InputError, RunnerError
 from levit_deploy.manifest import BatchSizes
+from levit_engines import open_runner
 
 
 def some_images(count: int) -> NDArray[np.float32]:

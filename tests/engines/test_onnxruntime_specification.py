@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from fixtures_bundle import CLASSES, SIDE, BundleFactory, tiny_model
-from levit_engines import open_runner
 
 from levit_deploy.bundle import MODEL
 from levit_deploy.errors import BundleError
 from levit_deploy.manifest import BatchSizes, TensorSpecification
+from levit_engines import open_runner
 
 OTHER_GRAPHS = {
     "dynamic batch": tiny_model(batch="batch"),

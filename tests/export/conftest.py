@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from levit_export.pipeline import ExportReport, run_export
 from levit_export.request import ExportRequest
 

@@ -1,5 +1,6 @@
 """levit-export as a user meets it: output, files, exit codes, one line for every error."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -8,8 +9,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from levit_engines.cli import classify
-from levit_export import cli
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -18,6 +17,8 @@ from levit_deploy.bundle import open_bundle
 from levit_deploy.checkpoints import state_dict_for_timm
 from levit_deploy.initialization import randomize
 from levit_deploy.model import create_model
+from levit_engines.cli import classify
+from levit_export import cli
 
 SMALL = ("--arch", "128S", "--image-size", "64", "--no-simplify")
 
@@ -173,8 +174,8 @@ def test_arch_that_contradicts_the_checkpoint_is_refused(run, checkpoint):
 
 
 def test_missing_package_exits_4_and_names_the_extra(run, monkeypatch):
-    honest = cli.importlib.util.find_spec
-    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else honest(name))
+    honest = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else honest(name))
     code, _, err = run(*SMALL)
     assert code == 4
     assert "levit-deploy[cpu]" in one_line(err)
@@ -297,12 +298,12 @@ def test_pretrained_offline_exits_4_and_says_what_to_do(run, monkeypatch, tmp_pa
 
 
 def test_terminal_shows_a_live_list_of_stages(monkeypatch, capsys):
-    from levit_export.rendering import StageDisplay
+    from levit_deploy.progress import StageDisplay
 
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    with StageDisplay(("load", "fuse")) as display:
+    with StageDisplay({"load": "loading weights", "fuse": "folding normalisations"}) as display:
         for name in ("load", "fuse"):
             display.started(name)
             display.finished(name, 0.1)

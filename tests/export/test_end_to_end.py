@@ -11,15 +11,15 @@ import timm
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from levit_engines.cli import classify
-from levit_export import ExportRequest
-from levit_export.pipeline import run_export
 from PIL import Image
 from safetensors.torch import save_file
 
 from levit_deploy.checkpoints import state_dict_for_timm
 from levit_deploy.initialization import randomize
 from levit_deploy.model import create_model
+from levit_engines.cli import classify
+from levit_export import ExportRequest
+from levit_export.pipeline import run_export
 
 SKLEARN_IMAGES = Path(sklearn.datasets.__file__).parent / "images"
 SKIMAGE_IMAGES = Path(skimage.__file__).parent / "data"

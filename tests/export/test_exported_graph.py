@@ -8,9 +8,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from levit_export import ExportRequest, export
-from levit_export.loading import load_weights
-from levit_export.request import Target
 
 from levit_deploy.architectures import VARIANTS, config_for
 from levit_deploy.bundle import MODEL
@@ -18,6 +15,9 @@ from levit_deploy.fusion import fuse
 from levit_deploy.initialization import randomize
 from levit_deploy.model import Levit
 from levit_deploy.preprocessing import normalize
+from levit_export import ExportRequest, export
+from levit_export.loading import load_weights
+from levit_export.request import Target
 
 FORBIDDEN = {"Identity", "BatchNormalization", "Dropout", "Shape", "Gather", "Unsqueeze", "Concat", "Size"}
 SMALL = {"arch": "128S", "image_size": 64}

@@ -4,12 +4,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from levit_export.forms.convolutions import convolution_form
 
 from levit_deploy.architectures import VARIANTS
 from levit_deploy.fusion import fuse
 from levit_deploy.initialization import randomize, sample_images
 from levit_deploy.model import Levit, create_model
+from levit_export.forms.convolutions import convolution_form
 
 
 def largest_difference(model: Levit, batch: int) -> float:

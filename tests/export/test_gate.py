@@ -2,16 +2,16 @@
 
 import hashlib
 
-import levit_export.pipeline as pipeline
 import numpy as np
 import onnx
 import pytest
 import torch
-from levit_export.request import ExportRequest
-from levit_export.simplification import Simplification
 from onnx import numpy_helper
 
+import levit_export.pipeline as pipeline
 from levit_deploy.errors import ExportError, ParityError
+from levit_export.request import ExportRequest
+from levit_export.simplification import Simplification
 
 REQUEST = {"arch": "128S", "image_size": 64, "simplify": False}
 
@@ -70,15 +70,18 @@ def first_attention(fused):
 
 
 FUSION_DEFECTS = {
-    "shifted bias": lambda fused: first_attention(fused).bias.copy_(first_attention(fused).bias.roll(1, -1)),
-    "NaN": lambda fused: fused.head.weight[0, 0].fill_(float("nan")),
+    "shifted bias": (
+        lambda fused: first_attention(fused).bias.copy_(first_attention(fused).bias.roll(1, -1)),
+        "stages.0.blocks.0.attention.bias",
+    ),
+    "NaN": (lambda fused: fused.head.weight[0, 0].fill_(float("nan")), "head"),
 }
 
 
-@pytest.mark.parametrize("defect", FUSION_DEFECTS.values(), ids=FUSION_DEFECTS.keys())
-def test_defective_fusion_is_caught(defect, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("defect", "module"), FUSION_DEFECTS.values(), ids=FUSION_DEFECTS.keys())
+def test_defective_fusion_is_caught_and_named(defect, module, tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "fuse", fuse_with(defect))
-    with pytest.raises(ParityError, match="'fused'"):
+    with pytest.raises(ParityError, match=rf"'fused'.*first wrong module: {module}"):
         export_to(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -105,34 +108,32 @@ def mix_batch(graph):
 
 
 EXPORT_DEFECTS = {
-    "scaled channel": lambda graph: scale_one_channel(graph, "stages.1.blocks.1.mlp.expand.weight", 1.001),
-    "dropped residual": swap_residual,
-    "attention over the batch": mix_batch,
+    "scaled channel": (
+        lambda graph: scale_one_channel(graph, "stages.1.blocks.1.mlp.expand.weight", 1.001),
+        "stages.1.blocks.1.mlp.expand",
+    ),
+    "dropped residual": (swap_residual, "stages.1.blocks.0"),
+    "attention over the batch": (mix_batch, "stages.0.blocks.0.attention"),
 }
 
 
-@pytest.mark.parametrize("defect", EXPORT_DEFECTS.values(), ids=EXPORT_DEFECTS.keys())
-def test_defective_trace_is_caught(defect, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("defect", "module"), EXPORT_DEFECTS.values(), ids=EXPORT_DEFECTS.keys())
+def test_defective_trace_is_caught_and_named(defect, module, tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "trace", trace_with(defect))
-    with pytest.raises(ParityError, match="'traced'"):
+    with pytest.raises(ParityError, match=rf"'traced'.*first wrong module: {module} "):
         export_to(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_batch_dependence_is_caught_at_a_later_batch_size(tmp_path, monkeypatch):
     """A graph that is right for one image and wrong for two must not pass because one was tried."""
-    honest = pipeline.infer_with_onnxruntime
 
-    def infer_with_onnxruntime(model):
-        infer = honest(model)
-
-        def mixed(images):
-            logits = infer(images)
+    class MixingGraph(pipeline.GraphCandidate):
+        def infer(self, images):
+            logits = super().infer(images)
             return logits + (logits.mean(axis=0) - logits) * 1e-3
 
-        return mixed
-
-    monkeypatch.setattr(pipeline, "infer_with_onnxruntime", infer_with_onnxruntime)
+    monkeypatch.setattr(pipeline, "GraphCandidate", MixingGraph)
     with pytest.raises(ParityError, match="batch 2"):
         export_to(tmp_path, batch=(1, 3))
 
@@ -149,7 +150,7 @@ def test_simplified_graph_that_is_not_equal_is_dropped(tmp_path, monkeypatch):
     record = report.bundle.manifest.graph
     assert record["simplified"] is False
     assert "not kept" in record["simplification"]
-    assert {rung.stage for rung in report.rungs} == {"eager fp32", "fused", "traced"}
+    assert {rung.stage for rung in report.rungs} == {"eager fp32", "fused", "traced", "onnxruntime"}
 
 
 def test_simplified_graph_that_onnxruntime_refuses_is_dropped(tmp_path, monkeypatch):
@@ -197,5 +198,5 @@ def reverse_channels(graph):
 
 def test_wrong_normalization_in_the_graph_is_caught(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "trace", trace_with(reverse_channels))
-    with pytest.raises(ParityError, match="'traced'"):
+    with pytest.raises(ParityError, match=r"'traced'.*first wrong module: preprocessing "):
         export_to(tmp_path, uint8_input=True)

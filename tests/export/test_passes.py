@@ -3,11 +3,11 @@
 import onnx
 import onnx_ir as ir
 import pytest
+
+from levit_deploy.errors import ExportError
 from levit_export.passes.names import NAME_SCOPES, NameByModulePath
 from levit_export.passes.promises import require_promises
 from levit_export.passes.records import RemoveExporterRecords
-
-from levit_deploy.errors import ExportError
 
 HEADER = '<ir_version: 10, opset_import: ["" : 18]>'
 

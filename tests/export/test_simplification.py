@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from levit_export import simplification
-from levit_export.simplification import simplify
 
 from levit_deploy.errors import EnvironmentIncompleteError
+from levit_export import simplification
+from levit_export.simplification import simplify
 
 
 def model_from(text):

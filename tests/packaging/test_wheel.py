@@ -22,9 +22,10 @@ DATA = {
     "levit_deploy/data/imagenet1k_labels.txt",
     "levit_deploy/data/photographs/README.md",
     *(f"levit_deploy/data/photographs/{name}.jpg" for name in ("astronaut", "chelsea", "coffee", "rocket")),
+    "levit_engines/verification/report.html.jinja",
     *(f"{package}/py.typed" for package in SOURCES),
 }
-COMMANDS = {"levit-export", "levit-classify"}
+COMMANDS = {"levit-export", "levit-classify", "levit-verify"}
 
 
 @pytest.fixture(scope="module")

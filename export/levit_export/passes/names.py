@@ -14,9 +14,10 @@ from collections import Counter
 
 import onnx_ir as ir
 
+from levit_deploy.probes import ROOT_PATH
+from levit_export.naming import SEPARATOR
+
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"
-SEPARATOR = "/"
-ROOT_PATH = "levit"
 CONSTANT_ROLES = {"Reshape": "shape", "Split": "split", "ReduceMean": "axes", "Slice": "slice"}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import onnx
 
 from levit_deploy.errors import ExportError
-from levit_export.passes.names import SEPARATOR
+from levit_export.naming import SEPARATOR
 
 FORBIDDEN = frozenset({"Identity", "Dropout", "BatchNormalization"})
 SHAPE_ARITHMETIC = frozenset({"Shape", "Size", "Gather", "Unsqueeze", "Squeeze", "Concat", "ConstantOfShape", "Range"})

@@ -1,0 +1,115 @@
+"""What a verification found: values for the table, the JSON document and the HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from levit_deploy.blame import Blame, ProbeError
+from levit_deploy.bundle import Bundle
+from levit_deploy.metamorphic import BatchCheck
+from levit_deploy.rung_record import RungRecord
+
+
+class Origin(str, Enum):
+    """Where the figures of a stage come from."""
+
+    MEASURED = "measured"
+    RECORDED = "recorded at export"
+    NOT_RUN = "could not be run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One stage of the ladder: a rung for each batch size and, where they were read, its values inside.
+
+    `reason` says why a stage was not run, or its values not read.
+    `depth` is in order of execution. `batch_checks` are those of an engine.
+    """
+
+    name: str
+    origin: Origin
+    rungs: tuple[RungRecord, ...] = ()
+    reason: str = ""
+    blame: Blame | None = None
+    depth: tuple[ProbeError, ...] = ()
+    batch_checks: tuple[BatchCheck, ...] = ()
+    provenance: Mapping[str, str] | None = None
+
+    @property
+    def decisive(self) -> RungRecord | None:
+        """The rung that speaks for all: the first that does not hold, else the one closest to its bound."""
+        misses = [rung for rung in self.rungs if not rung]
+        return misses[0] if misses else max(self.rungs, key=lambda rung: rung.bound_share, default=None)
+
+    def __bool__(self) -> bool:
+        return bool(self.rungs) and all(self.rungs) and all(self.batch_checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return {
+            "name": self.name,
+            "origin": self.origin.value,
+            "verdict": "pass" if self else "miss",
+            "reason": self.reason,
+            "provenance": dict(self.provenance or {}),
+            "rungs": [rung.to_json() for rung in self.rungs],
+            "blame": None if self.blame is None else self.blame.to_json(),
+            "depth": [found.to_json() for found in self.depth],
+            "batch_checks": [check.to_json() for check in self.batch_checks],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSet:
+    """The images of a verification: names, RGB pixels (n, S, S, 3) uint8, the truth's best class of each."""
+
+    source: str
+    names: tuple[str, ...]
+    pixels: NDArray[np.uint8]
+    best_classes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationReport:
+    """A finished verification. `misses` are sentences about what failed beside the stages.
+
+    `truth` says where the reference comes from, `environment` what ran it, `seconds` how long each step took.
+    """
+
+    bundle: Bundle
+    truth: str
+    images: ImageSet
+    labels: tuple[str, ...]
+    stages: tuple[Stage, ...]
+    misses: tuple[str, ...]
+    notes: tuple[str, ...]
+    environment: Mapping[str, str]
+    seconds: Mapping[str, float]
+
+    def __bool__(self) -> bool:
+        return bool(self.stages) and all(self.stages) and not self.misses
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values, without pixels."""
+        manifest = self.bundle.manifest
+        return {
+            "bundle": str(self.bundle.path),
+            "verdict": "pass" if self else "miss",
+            "truth": self.truth,
+            "images": {"source": self.images.source, "names": list(self.images.names)},
+            "stages": [stage.to_json() for stage in self.stages],
+            "misses": list(self.misses),
+            "notes": list(self.notes),
+            "environment": dict(self.environment),
+            "seconds": {name: round(seconds, 3) for name, seconds in self.seconds.items()},
+            "network": manifest.config.to_json(),
+            "precision": manifest.precision,
+            "weights": dict(manifest.weights),
+            "members": {name: member.to_json() for name, member in sorted(manifest.members.items())},
+        }

@@ -1,0 +1,133 @@
+"""Verification from the weights: the truth computed anew, and the stages before the bundle's graph. Needs PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from levit_deploy.bundle import Bundle, Golden
+from levit_deploy.errors import BundleError, CheckpointError, ConfigError
+from levit_deploy.fusion import fuse
+from levit_deploy.ladder import Candidate, Truth
+from levit_deploy.manifest import Manifest
+from levit_deploy.probes import probes_of
+from levit_deploy.reference import EagerCandidate, truth_of
+from levit_engines.verification.candidates import graph_stage
+from levit_engines.verification.request import VerifyRequest
+from levit_export.graph_candidate import GraphCandidate
+from levit_export.loading import UNTRAINED, LoadedWeights, load_weights
+from levit_export.naming import TOP_K_NAMES
+from levit_export.pipeline import trace_network
+from levit_export.request import ExportRequest, Target
+
+# Unit roundoff of float64 over that of float32: bounds are proportional to it.
+FLOAT64_SHARE = 2.0**-29
+# How much larger than our own bound a bundle's tolerance may be: another release of NumPy may draw other noise.
+TOLERANCE_FREEDOM = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsUnderTest:
+    """The weights that a bundle is verified against, and the export that would make it from them."""
+
+    loaded: LoadedWeights
+    export: ExportRequest
+    bundle: Bundle
+
+    def truth(self, names: Sequence[str], pixels: NDArray[np.uint8]) -> Truth:
+        """The truth for these images. Raises ParityError when the network gives no finite logits."""
+        return truth_of(self.loaded.model, names, pixels, self.bundle.manifest.preprocessing)
+
+    def stages(self) -> Iterator[tuple[str, Callable[[], Candidate]]]:
+        """The stages that lead to the bundle's graph, in order; each is made when it is called."""
+        model, config = self.loaded.model, self.loaded.model.config
+        fused = fuse(model)
+        yield "eager fp32", lambda: EagerCandidate(stage="eager fp32", model=model)
+        yield "fused", lambda: EagerCandidate(stage="fused", model=fused)
+        if graph_stage(self.bundle) != "traced":
+            manifest = self.bundle.manifest
+
+            def traced() -> Candidate:
+                graph = trace_network(fused, self.export, manifest.preprocessing, manifest.batch_sizes)
+                return GraphCandidate("traced", graph, probes_of(config), optimized=False)
+
+            yield "traced", traced
+
+    def misses(self, truth: Truth) -> Iterator[str]:
+        """Sentences about what the bundle says of itself and these weights contradict."""
+        manifest = self.bundle.manifest
+        recorded, found = manifest.weights.get("state_sha256"), self.loaded.record["state_sha256"]
+        if recorded != found:
+            yield f"the weights are not those of the bundle: their sha256 is {found}, manifest.json says {recorded}"
+        yield from _golden_misses(self.bundle.golden(), np.array(manifest.golden_tolerance), truth)
+
+
+def _golden_misses(golden: Golden, tolerances: NDArray[np.float64], truth: Truth) -> Iterator[str]:
+    for index, name in enumerate(golden.names):
+        if name not in truth.golden.names:
+            continue
+        place = truth.golden.names.index(name)
+        if not np.array_equal(golden.images[index], truth.golden.images[place]):
+            continue
+        error = float(np.abs(golden.logits[index] - truth.golden.logits[place]).max())
+        bound = float(truth.bounds[place])
+        if not error <= 2 * FLOAT64_SHARE * bound:
+            yield f"golden image {name!r}: the bundle's float64 logits are {error:.3g} from those of the weights"
+        if not tolerances[index] <= TOLERANCE_FREEDOM * bound:
+            yield f"golden image {name!r}: manifest.json tolerates {tolerances[index]:.3g}, explained is {bound:.3g}"
+
+
+def load_weights_under_test(bundle: Bundle, request: VerifyRequest) -> WeightsUnderTest:
+    """The weights that `request` names. Raises CheckpointError when they are of another network than the bundle."""
+    manifest = bundle.manifest
+    export = _export_request(manifest, request)
+    loaded = load_weights(export)
+    if loaded.model.config != manifest.config:
+        found, wanted = loaded.model.config, manifest.config
+        differing = [name for name, value in wanted.to_json().items() if found.to_json()[name] != value]
+        raise CheckpointError(
+            f"{request.checkpoint or 'the official weights'}: another network than the bundle's: "
+            + ", ".join(f"{name} {found.to_json()[name]} instead of {wanted.to_json()[name]}" for name in differing)
+        )
+    return WeightsUnderTest(loaded, export, bundle)
+
+
+def _export_request(manifest: Manifest, request: VerifyRequest) -> ExportRequest:
+    seed = manifest.weights.get("seed")
+    if request.untrained and (manifest.weights.get("origin") != UNTRAINED or type(seed) is not int):
+        raise ConfigError("--untrained: the bundle has real weights; give --checkpoint FILE or --pretrained")
+    opset = manifest.graph.get("opset")
+    if type(opset) is not int:
+        raise ConfigError(f"manifest.json: the graph's opset is {opset!r}; export the bundle again")
+    sizes, config = manifest.batch_sizes, manifest.config
+    return ExportRequest(
+        arch=config.arch,
+        checkpoint=request.checkpoint,
+        pretrained=request.pretrained,
+        target=_target(manifest),
+        batch=(sizes.minimum, sizes.maximum),
+        image_size=config.image_size,
+        opset=opset,
+        uint8_input=manifest.input.dtype == "uint8",
+        top_k=_top_k(manifest),
+        seed=seed if request.untrained and type(seed) is int else 0,
+    )
+
+
+def _target(manifest: Manifest) -> Target:
+    try:
+        return Target(manifest.target)
+    except ValueError as error:
+        raise BundleError(f"manifest.json: unknown target {manifest.target!r}") from error
+
+
+def _top_k(manifest: Manifest) -> int | None:
+    for output in manifest.outputs:
+        if output.name == TOP_K_NAMES[0]:
+            if len(output.shape) != 2 or not isinstance(output.shape[1], int):
+                raise BundleError(f"manifest.json: {output.name} has shape {list(output.shape)}")
+            return output.shape[1]
+    return None
