@@ -152,12 +152,18 @@ def _inexact_table(rows: list[dict[str, Any]]) -> list[str]:
 
 def _common(variants: list[dict[str, Any]]) -> dict[str, Any]:
     """The first of `variants`, which speaks for all: but for the architecture they were measured alike."""
-    first, *others = variants
-    for other in others:
-        alike = other["settings"] | {"arch": None} == first["settings"] | {"arch": None}
-        if not alike or any(other[field] != first[field] for field in ("machine", "packages", "inputs")):
-            raise SystemExit(f"{other['settings']} was not measured as {first['settings']}: keep them in two files")
-    return first
+    conditions = [
+        {
+            "settings": one["settings"] | {"arch": None},
+            "machine": one["machine"] | {"thread_variables": None},  # the settings say how many threads there were
+            "packages": one["packages"],
+            "inputs": one["inputs"],
+        }
+        for one in variants
+    ]
+    if any(condition != conditions[0] for condition in conditions):
+        raise SystemExit("the variants of a bound study were not all measured alike: keep them in several files")
+    return variants[0]
 
 
 def _bound_figures(rung: dict[str, Any]) -> list[str]:

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from levit_deploy.architectures import VARIANTS
+
 ROOT = Path(__file__).parents[2]
-STUDIES = sorted((ROOT / "benchmarks" / "results").glob("bound-study-*.json"))
+RESULTS = ROOT / "benchmarks" / "results"
+STUDIES = sorted(RESULTS.glob("bound-study-*.json"))
 
 
 def test_page_is_generated_from_the_committed_results():
@@ -26,3 +29,13 @@ def test_bounds_held_and_the_design_document_quotes_the_study(study):
         cells = (" / ".join(f"{rung[name]:.3f}" for name in ("smallest", "median", "largest")) for rung in rungs)
         row = " | ".join([arch, f"{settings['image_size']} px", f"{settings['inputs']}", *cells])
         assert f"| {row} |\n" in document
+
+
+def test_blame_named_the_defects_of_all_variants():
+    document = json.loads((RESULTS / "blame-study.json").read_text(encoding="utf-8"))
+    summary = document["summary"]
+    assert set(summary["by_variant"]) == set(VARIANTS)
+    assert summary["defects"] >= 100
+    assert summary["exact"] >= 0.95
+    assert summary["within_one"] == 1.0
+    assert document["verdict"] == "pass"
