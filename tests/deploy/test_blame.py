@@ -176,7 +176,7 @@ def test_a_grid_and_its_tokens_are_sampled_in_the_same_places(height, width):
     assert len(np.unique(sample(grid, probe))) == sample(grid, probe).size
 
 
-@pytest.mark.parametrize("role", MATRICES)
+@pytest.mark.parametrize("role", sorted(MATRICES))
 def test_attention_matrices_are_no_grids(role):
     matrices = np.arange(2 * 3 * 4 * 16, dtype=np.float64).reshape(2, 3, 4, 16)  # (B, N, Tq, T)
     expected = sample(matrices.reshape(2, 12, 16), Probe("attention"))
