@@ -184,7 +184,7 @@ def test_missing_package_exits_4_and_names_the_extra(run, monkeypatch):
 def test_failed_parity_exits_1_and_leaves_nothing(run, monkeypatch, tmp_path):
     from levit_export import pipeline
 
-    monkeypatch.setattr(pipeline, "infer_eagerly", lambda _: lambda images: torch.zeros(len(images), 1000).numpy())
+    monkeypatch.setattr(pipeline.EagerCandidate, "infer", lambda _, images: torch.zeros(len(images), 1000).numpy())
     code, out, err = run(*SMALL)
     assert code == 1
     assert "parity lost at stage 'eager fp32'" in one_line(err)
