@@ -163,3 +163,27 @@ def clean_environment(folder: Path) -> dict[str, str]:
         "HOME": str(folder / "home"),
         "TMPDIR": str(folder / "temporary"),
     }
+
+
+def command_without(module: str, packages: tuple[str, ...], *, also: str = "") -> str:
+    """Python code that runs `main` of `module` where importing any of `packages` fails; `also` is checked after it."""
+    return f"""
+import sys
+blocked = {packages!r}
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ImportError(f"{{name}} is blocked")
+sys.meta_path.insert(0, Blocker())
+from {module} import main
+code = main()
+assert not set(blocked) & set(sys.modules), sorted(sys.modules)
+{also}
+sys.exit(code)
+"""
+
+
+def files_below(folder: Path) -> list[str]:
+    """Everything in the home and the temporary folder that `run_python` gives to a process."""
+    found = [*(folder / "home").rglob("*"), *(folder / "temporary").rglob("*")]
+    return [str(path) for path in found if path.is_file()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import onnx
 
 from levit_deploy.bundle import GOLDEN, LABELS, MODEL, MODULES, PARITY, sha256_of
 from levit_deploy.ladder import Truth
+from levit_deploy.machine import package_versions
 from levit_deploy.manifest import BatchSizes, Manifest, TensorSpecification
 from levit_deploy.parity import Rung, worst_rung
 from levit_deploy.preprocessing import Preprocessing
@@ -157,8 +157,5 @@ def toolkit_version() -> str:
 
 def versions() -> dict[str, str]:
     """The toolkit, Python, and the libraries that shaped the bundle; those that are not installed are left out."""
-    found = {DISTRIBUTION: toolkit_version(), "python": platform.python_version()}
-    for package in RECORDED_PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
+    installed = {name: version for name, version in package_versions(RECORDED_PACKAGES).items() if version is not None}
+    return {DISTRIBUTION: toolkit_version(), "python": platform.python_version(), **installed}

@@ -2,7 +2,7 @@
 
 The simplified graph replaces the traced one only if it keeps every promise and is smaller: fewer nodes, or as many
 nodes and fewer bytes of constants. Size decides, not a timing, so that the same input always gives the same file.
-That it is equal is for the caller to prove (`verification`).
+That it is equal is for the caller to prove (`pipeline`).
 """
 
 from __future__ import annotations

@@ -9,24 +9,12 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from fixtures_bundle import BundleFactory, Runs, clean_environment
+from fixtures_bundle import BundleFactory, Runs, clean_environment, command_without, files_below
 
 TELEMETRY_SINCE = (1, 29)
 CLASSIFY = "import sys; from levit_engines.cli.classify import main; sys.exit(main())"
 
-WITHOUT_TORCH = """
-import sys
-blocked = ("torch", "torchvision", "timm", "levit_export", "onnx")
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in blocked:
-            raise ImportError(f"{name} is blocked")
-sys.meta_path.insert(0, Blocker())
-from levit_engines.cli.classify import main
-code = main()
-assert not set(blocked) & set(sys.modules), sorted(sys.modules)
-sys.exit(code)
-"""
+WITHOUT_TORCH = command_without("levit_engines.cli.classify", ("torch", "torchvision", "timm", "levit_export", "onnx"))
 
 
 def test_neither_torch_nor_the_exporter_is_needed(
@@ -45,12 +33,6 @@ def test_without_onnxruntime_the_extra_is_named(
     assert result.returncode == 4
     assert 'pip install "levit-deploy[cpu]"' in result.stderr
     assert result.stderr.count("\n") == 1
-
-
-def files_below(folder: Path) -> list[str]:
-    """Everything in the home and the temporary folder that `run_python` gives to a process."""
-    found = [*(folder / "home").rglob("*"), *(folder / "temporary").rglob("*")]
-    return [str(path) for path in found if path.is_file()]
 
 
 def test_a_run_leaves_no_file_in_home_or_temporary_folder(

@@ -5,33 +5,18 @@ import subprocess
 import sys
 
 import pytest
-from fixtures_bundle import clean_environment
+from fixtures_bundle import clean_environment, command_without, files_below
 
-WITHOUT_TORCH = """
-import sys
-blocked = ("torch", "torchvision", "timm", "onnxscript", "onnx_ir", "onnxsim")
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in blocked:
-            raise ImportError(f"{name} is blocked")
-sys.meta_path.insert(0, Blocker())
-from levit_engines.cli.verify import main
-code = main()
-assert not set(blocked) & set(sys.modules), sorted(sys.modules)
-import os
-assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
-sys.exit(code)
-"""
+WITHOUT_TORCH = command_without(
+    "levit_engines.cli.verify",
+    ("torch", "torchvision", "timm", "onnxscript", "onnx_ir", "onnxsim"),
+    also='import os; assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"',
+)
 
 
 @pytest.fixture(scope="module")
 def bundle(exported):
     return exported(arch="128S", image_size=64, batch=(1, 3), simplify=False).bundle.path
-
-
-def files_below(folder):
-    found = [*(folder / "home").rglob("*"), *(folder / "temporary").rglob("*")]
-    return [str(path) for path in found if path.is_file()]
 
 
 def test_a_bundle_alone_needs_no_torch_and_leaves_no_file(bundle, run_python, tmp_path):

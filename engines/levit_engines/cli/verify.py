@@ -7,13 +7,10 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from levit_deploy.commandline import make_parser, positive_int, print_json, print_line, require_packages, run_command
 from levit_engines import ENGINES
-
-if TYPE_CHECKING:
-    from levit_engines.verification.request import VerifyRequest
+from levit_engines.verification.request import DEFAULT_PHOTOGRAPHS, VerifyRequest
 
 PROGRAM = "levit-verify"
 DESCRIPTION = """\
@@ -65,8 +62,6 @@ def _needed(request: VerifyRequest) -> dict[str, str]:
 
 
 def _request(arguments: argparse.Namespace) -> VerifyRequest:
-    from levit_engines.verification.request import VerifyRequest
-
     return VerifyRequest(
         checkpoint=arguments.checkpoint,
         pretrained=arguments.pretrained,
@@ -87,7 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     weights.add_argument("--untrained", action="store_true", help="the bundle's untrained weights, from its seed")
     weights.add_argument("--images", type=Path, metavar="DIR", help="photographs to use instead of the bundle's")
     weights.add_argument(
-        "--photographs", type=positive_int, default=16, metavar="N", help="how many of them (default: 16)"
+        "--photographs",
+        type=positive_int,
+        default=DEFAULT_PHOTOGRAPHS,
+        metavar="N",
+        help="how many of them (default: %(default)s)",
     )
     parser.add_argument(
         "--engine", choices=ENGINES, action="append", help="engine to verify, can be repeated (default: all)"
