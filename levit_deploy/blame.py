@@ -6,7 +6,7 @@ Arrays in, values out: knows no engine. The values are those of `levit_deploy.pr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,8 @@ class Blame:
     """Where the values of `stage` leave the truth: `after` is the first error beyond its bound.
 
     `before` is the last one within it, `unseen` the probes between the two that the candidate does not offer.
-    `after` is None when no probe is beyond its bound though the logits are.
+    `after` is None when no probe is beyond its bound though the logits are. `image_compared` says whether the image
+    that missed was among those whose values were compared.
     """
 
     stage: str
@@ -66,6 +67,7 @@ class Blame:
     before: ProbeError | None
     after: ProbeError | None
     unseen: tuple[Probe, ...] = ()
+    image_compared: bool = True
 
     @property
     def module(self) -> str | None:
@@ -75,10 +77,7 @@ class Blame:
     def sentence(self) -> str:
         """The finding for a person."""
         if self.after is None:
-            return (
-                "no module by itself is beyond its bound: the error builds up over many, "
-                "or goes away when intermediate values are read"
-            )
+            return self._nothing_found()
         before = "nothing was probed before it"
         if self.before is not None:
             before = f"before it, at {self.before.probe.name}, {_figures(self.before)}"
@@ -88,6 +87,19 @@ class Blame:
         if self.unseen:
             text += f"; not readable in between: {', '.join(probe.name for probe in self.unseen)}"
         return text
+
+    def _nothing_found(self) -> str:
+        if self.before is None:
+            return "no module can be named: no value inside could be read"
+        if not self.image_compared:
+            return (
+                "no module can be named: the values inside are known of other images only, and hold for those; "
+                "start from the weights, so that they are known of this one"
+            )
+        return (
+            "no module can be named: while its values inside are read, all of them hold; reading keeps an engine from "
+            "fusing across them, so look at its fusions, and at what ran before"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
@@ -134,14 +146,19 @@ def _error_at(truth: ModuleTruth, probe: Probe, values: NDArray[np.float64]) -> 
     return candidates[int(np.argmax([candidate.bound_share for candidate in candidates]))]
 
 
-def find_culprit(truth: ModuleTruth, profile: Sequence[ProbeError], *, stage: str, batch_size: int) -> Blame:
-    """The first probe of `profile`, which is in order of execution, that is beyond its own bound."""
-    before = None
-    for after in profile:
-        if not after:
+def find_culprit(
+    truth: ModuleTruth, profile: Sequence[ProbeError], *, stage: str, batch_size: int, image: int | None = None
+) -> Blame:
+    """The first probe of `profile`, which is in order of execution, that is beyond its own bound.
+
+    `image` is the one that missed, if that is known.
+    """
+    compared = image is None or image in truth.images
+    found = Blame(stage=stage, batch_size=batch_size, before=None, after=None, image_compared=compared)
+    for error in profile:
+        if not error:
             order = list(truth.probes)
-            start = 0 if before is None else order.index(before.probe) + 1
-            unseen = tuple(order[start : order.index(after.probe)])
-            return Blame(stage=stage, batch_size=batch_size, before=before, after=after, unseen=unseen)
-        before = after
-    return Blame(stage=stage, batch_size=batch_size, before=before, after=None)
+            start = 0 if found.before is None else order.index(found.before.probe) + 1
+            return replace(found, after=error, unseen=tuple(order[start : order.index(error.probe)]))
+        found = replace(found, before=error)
+    return found

@@ -20,6 +20,9 @@ from levit_deploy.module_truth import ModuleTruth, ProbeValues
 from levit_deploy.parity import Hop, Rung, compare_logits, worst_rung
 from levit_deploy.preprocessing import Preprocessing, normalize
 
+# Float64 values of one image of LeViT-384 at 224 pixels take 100 MB while they are computed.
+MOST_IMAGES_INSIDE = 4
+
 
 class Candidate(Protocol):
     """Something that should compute what the truth does: a network, a graph, an engine."""
@@ -75,7 +78,7 @@ class Measured:
         return misses[0] if misses else worst_rung(self.rungs)
 
     def __bool__(self) -> bool:
-        return all(self.rungs)
+        return bool(self.rungs) and all(self.rungs)
 
 
 def measure(
@@ -125,23 +128,28 @@ def _hop(previous: Measured, logits: NDArray[np.float32], size: int, bounds: Seq
 
 
 def probe_depth(candidate: Candidate, truth: Truth, rung: Rung) -> tuple[ModuleTruth, tuple[ProbeError, ...]]:
-    """The errors of a candidate over the depth of the network, at the batch size of `rung`.
+    """The errors of a candidate over the depth of the network, in the batch that decided against `rung`.
 
-    On two images: the one that decided against `rung` and the next, else the first two.
+    Of a rung that holds it is the first batch, the same for all stages. Every row is compared that the truth knows the
+    inside of. Where it knows none, a batch of the same size is made of the images that it knows.
     """
-    first, count = 0 if rung else rung.decisive_image, len(truth.golden.images)
-    known = truth.modules.about(tuple({first: None, (first + 1) % count: None}))
+    row = 0 if rung else rung.decisive_row
+    start = row // rung.batch_size * rung.batch_size
+    batch = rung.images[start : start + rung.batch_size]
+    known = truth.modules.about(tuple(dict.fromkeys((rung.images[row], *batch)))[:MOST_IMAGES_INSIDE])
+    positions, expected = known.rows_of(batch)
+    if not positions:
+        batch = tuple(int(image) for image in np.resize(known.images, rung.batch_size))
+        positions, expected = known.rows_of(batch)
     inputs = truth.inputs(pixels=candidate.takes_pixels)
-    rows = np.asarray(known.images)[_order(len(known.images), rung.batch_size)]
-    batches = [candidate.probe(inputs[batch]) for batch in np.split(rows, len(rows) // rung.batch_size)]
-    values = {name: np.concatenate([batch[name] for batch in batches])[: len(known.images)] for name in batches[0]}
-    return known, error_by_depth(known, values)
+    values = candidate.probe(inputs[list(batch)])
+    return expected, error_by_depth(expected, {name: value[list(positions)] for name, value in values.items()})
 
 
 def blame(candidate: Candidate, truth: Truth, rung: Rung) -> Blame:
     """The module that `rung`, which misses, is to be blamed on."""
     known, profile = probe_depth(candidate, truth, rung)
-    return find_culprit(known, profile, stage=rung.stage, batch_size=rung.batch_size)
+    return find_culprit(known, profile, stage=rung.stage, batch_size=rung.batch_size, image=rung.decisive_image)
 
 
 def require(candidate: Candidate, truth: Truth, measured: Measured) -> None:

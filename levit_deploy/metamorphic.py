@@ -138,6 +138,17 @@ def batch_suite(
     return tuple(results)
 
 
+def require_checks(checks: Sequence[BatchCheck]) -> None:
+    """Raise ParityError, with the figures, for the first check that does not hold."""
+    for check in checks:
+        if not check:
+            raise ParityError(
+                f"the batch around an image changes its logits: check {check.check!r} at batch {check.batch_size}, "
+                f"image {check.worst_image} at position {check.worst_position} is {check.worst_error:.3g} from what it "
+                f"gives alone, {check.worst_share:.3g} times what rounding allows"
+            )
+
+
 def count_calls(images: int, batch_sizes: Sequence[int]) -> int:
     """How often `batch_suite` calls `infer` for this number of images and these batch sizes."""
     return images + sum(len(plan) for plan in _plans(_checked_sizes(batch_sizes), images, seed=0))

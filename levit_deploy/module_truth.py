@@ -41,6 +41,17 @@ class ModuleTruth:
         tensors |= {f"{BOUND}{name}": np.ascontiguousarray(bounds) for name, bounds in self.bounds.items()}
         return safetensors.numpy.save(tensors, metadata={"images": json.dumps(self.images)})
 
+    def rows_of(self, batch: Sequence[int]) -> tuple[tuple[int, ...], ModuleTruth]:
+        """The positions of a `batch` of images that are known here, and the truth for them in that order."""
+        positions = tuple(position for position, image in enumerate(batch) if image in self.images)
+        rows = [self.images.index(batch[position]) for position in positions]
+        return positions, ModuleTruth(
+            images=tuple(self.images[row] for row in rows),
+            probes=self.probes,
+            values={name: values[rows] for name, values in self.values.items()},
+            bounds={name: bounds[rows] for name, bounds in self.bounds.items()},
+        )
+
     def about(self, images: Sequence[int]) -> ModuleTruth:  # noqa: ARG002 (a file cannot know others)
         """All that is known, whatever `images` are asked for: see `levit_deploy.ladder.ModuleReference`."""
         return self

@@ -210,10 +210,13 @@ class Rung:
 
 
 def _shares(comparison: Comparison, bounds: Sequence[float]) -> tuple[float, ...]:
-    return tuple(
-        error / bound if not bound <= 0.0 else (0.0 if error <= bound else math.inf)
-        for error, bound in zip(comparison.max_abs_errors, bounds, strict=True)
-    )
+    return tuple(_share(error, bound) for error, bound in zip(comparison.max_abs_errors, bounds, strict=True))
+
+
+def _share(error: float, bound: float) -> float:
+    if bound == math.inf:
+        return math.nan  # what allows everything proves nothing
+    return error / bound if not bound <= 0.0 else (0.0 if error <= bound else math.inf)
 
 
 def _measures(comparison: Comparison) -> dict[str, Any]:

@@ -37,6 +37,9 @@ class HopRecord:
     top5_overlap: float
     flips: int
 
+    def __bool__(self) -> bool:
+        return self.verdict == "pass" and 0.0 <= self.bound_share <= 1.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungRecord:

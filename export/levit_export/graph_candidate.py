@@ -30,12 +30,21 @@ NODE_TYPE_OF_ROLE = {Role.SCORES: "MatMul", Role.WEIGHTS: "Softmax"}
 class GraphCandidate:
     """A graph on ONNX Runtime's CPU provider: as it is written, or `optimized` by ONNX Runtime as users get it."""
 
-    def __init__(self, stage: str, model: onnx.ModelProto, probes: Sequence[Probe], *, optimized: bool) -> None:
+    def __init__(
+        self,
+        stage: str,
+        model: onnx.ModelProto,
+        probes: Sequence[Probe],
+        *,
+        optimized: bool,
+        threads: int | None = None,
+    ) -> None:
         """Load the graph. Raises ExportError when ONNX Runtime refuses it."""
         self.stage = stage
         self._model = model
         self._probes = probes
         self._optimized = optimized
+        self._threads = threads
         self._session = self._open(model)
         self._probing: onnxruntime.InferenceSession | None = None
         self._outputs = [output.name for output in self._session.get_outputs()]
@@ -51,7 +60,8 @@ class GraphCandidate:
         if LOGITS_NAME not in results:
             raise ExportError(f"the graph gives {', '.join(results)}, but no {LOGITS_NAME!r}")
         logits: NDArray[np.float32] = results[LOGITS_NAME]
-        if set(TOP_K_NAMES) <= set(results):
+        # Logits that are not finite have no best classes; the ladder will say what they are.
+        if set(TOP_K_NAMES) <= set(results) and np.isfinite(logits).all():
             _require_best_classes(logits, *(results[name] for name in TOP_K_NAMES))
         return logits
 
@@ -68,7 +78,12 @@ class GraphCandidate:
 
     def _open(self, model: onnx.ModelProto) -> onnxruntime.InferenceSession:
         try:
-            return open_session(model.SerializeToString(), name="the exported graph", optimized=self._optimized)
+            return open_session(
+                model.SerializeToString(),
+                threads=self._threads,
+                name="the exported graph",
+                optimized=self._optimized,
+            )
         except BundleError as error:
             raise ExportError(str(error)) from error
 
@@ -115,7 +130,7 @@ def _value_of(nodes: Mapping[str, Sequence[onnx.NodeProto]], probe: Probe, follo
     if following is None or (probe.role is Role.PICKED_TOKENS and _picks_by_stride(nodes.get(following.path, ()))):
         return None
     reader = _first_node(nodes, following)
-    return None if reader is None else str(reader.input[0])
+    return None if reader is None or not reader.input else str(reader.input[0])
 
 
 def _picks_by_stride(query: Sequence[onnx.NodeProto]) -> bool:
@@ -142,6 +157,10 @@ def _require_best_classes(
     logits: NDArray[np.float32], probabilities: NDArray[np.float32], classes: NDArray[np.int64]
 ) -> None:
     """Raise ExportError unless the graph's best classes are those of its own logits."""
+    if classes.shape != probabilities.shape or classes.ndim != logits.ndim or classes.dtype.kind != "i":
+        raise ExportError(f"the graph's best classes are {classes.dtype} {classes.shape}")
+    if not ((classes >= 0) & (classes < logits.shape[1])).all():
+        raise ExportError(f"the graph's best classes are not all from 0 to {logits.shape[1] - 1}")
     best = -np.sort(-logits, axis=1)[:, : classes.shape[1]]
     exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     expected = -np.sort(-exponentials / exponentials.sum(1, keepdims=True), axis=1)[:, : classes.shape[1]]

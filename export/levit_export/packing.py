@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -14,11 +14,13 @@ from levit_deploy.bundle import GOLDEN, LABELS, MODEL, MODULES, PARITY, sha256_o
 from levit_deploy.ladder import Truth
 from levit_deploy.machine import package_versions
 from levit_deploy.manifest import BatchSizes, Manifest, TensorSpecification
+from levit_deploy.metamorphic import BatchCheck
 from levit_deploy.parity import Rung, worst_rung
 from levit_deploy.preprocessing import Preprocessing
 from levit_deploy.rounding import FAILURE_PROBABILITY, FLOAT32_UNIT_ROUNDOFF, SAFETY
 from levit_export.loading import LoadedWeights
 from levit_export.naming import BATCH_AXIS, INPUT_NAME, LOGITS_NAME, TOP_K_NAMES
+from levit_export.recipe import recipe_of
 from levit_export.request import ExportRequest, Target
 from levit_export.simplification import Simplification
 
@@ -52,32 +54,35 @@ class Ingredients:
         return BATCH_AXIS if self.batch_sizes.dynamic else self.batch_sizes.minimum
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What was measured and holds: the ladder, and the batch suite of the engine."""
+
+    rungs: tuple[Rung, ...]
+    batch_checks: tuple[BatchCheck, ...]
+
+
 def stamp(model: onnx.ModelProto, ingredients: Ingredients) -> None:
     """Write the recipe into the file itself, so that it still tells what it is when it is alone."""
-    config = ingredients.weights.model.config
-    recipe = {
-        "levit.toolkit_version": toolkit_version(),
-        "levit.arch": config.arch,
-        "levit.network": _compact(config.to_json()),
-        "levit.precision": ingredients.request.precision.value,
-        "levit.target": ingredients.request.target.value,
-        "levit.preprocessing": _compact(ingredients.contract.to_json()),
-        "levit.batch_sizes": _compact(ingredients.batch_sizes.to_json()),
-        "levit.weights_origin": ingredients.weights.origin,
-        "levit.weights_sha256": ingredients.weights.record["state_sha256"],
-        "levit.labels_sha256": sha256_of(ingredients.labels_bytes),
-    }
+    recipe = recipe_of(
+        ingredients.weights.model.config,
+        ingredients.contract,
+        ingredients.batch_sizes,
+        weights=ingredients.weights.record,
+        names={
+            "precision": ingredients.request.precision.value,
+            "target": ingredients.request.target.value,
+            "toolkit_version": toolkit_version(),
+            "labels_sha256": sha256_of(ingredients.labels_bytes),
+        },
+    )
     model.producer_version = toolkit_version()
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, recipe)
 
 
-def _compact(document: object) -> str:
-    return json.dumps(document, sort_keys=True, separators=(",", ":"))
-
-
 def bundle_contents(
-    ingredients: Ingredients, simplification: Simplification, truth: Truth, rungs: Sequence[Rung]
+    ingredients: Ingredients, simplification: Simplification, truth: Truth, proof: Proof
 ) -> tuple[Manifest, Mapping[str, bytes]]:
     """The manifest (still without its list of members) and the content of every member."""
     model = simplification.model
@@ -86,7 +91,7 @@ def bundle_contents(
         LABELS: ingredients.labels_bytes,
         GOLDEN: truth.golden.to_bytes(),
         MODULES: truth.modules.about([truth.golden.names.index(name) for name in PROBED_IMAGES]).to_bytes(),
-        PARITY: (json.dumps(_ladder(truth, rungs), indent=2, allow_nan=False) + "\n").encode(),
+        PARITY: (json.dumps(_ladder(truth, proof), indent=2, allow_nan=False) + "\n").encode(),
     }
     request, weights = ingredients.request, ingredients.weights
     manifest = Manifest(
@@ -109,7 +114,7 @@ def bundle_contents(
             "simplification": simplification.reason,
             "labels": ingredients.labels_provenance,
         },
-        parity={"verdict": "pass", "rungs": len(rungs), "worst": worst_rung(rungs).to_json()},
+        parity={"verdict": "pass", "rungs": len(proof.rungs), "worst": worst_rung(proof.rungs).to_json()},
         golden_tolerance=tuple(float(bound) for bound in truth.bounds),
         members={},
     )
@@ -136,7 +141,7 @@ def _outputs(ingredients: Ingredients) -> tuple[TensorSpecification, ...]:
     return (logits, *best)
 
 
-def _ladder(truth: Truth, rungs: Sequence[Rung]) -> dict[str, object]:
+def _ladder(truth: Truth, proof: Proof) -> dict[str, object]:
     return {
         "truth": "eager model in float64",
         "images": list(truth.golden.names),
@@ -146,7 +151,8 @@ def _ladder(truth: Truth, rungs: Sequence[Rung]) -> dict[str, object]:
             "safety": SAFETY,
             "failure_probability": FAILURE_PROBABILITY,
         },
-        "rungs": [rung.to_json() for rung in rungs],
+        "rungs": [rung.to_json() for rung in proof.rungs],
+        "batch_checks": [check.to_json() for check in proof.batch_checks],
     }
 
 

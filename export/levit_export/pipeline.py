@@ -16,6 +16,7 @@ from levit_deploy.golden import golden_images
 from levit_deploy.labels import labels_for
 from levit_deploy.ladder import Candidate, Measured, Truth, measure, require
 from levit_deploy.manifest import BatchSizes
+from levit_deploy.metamorphic import batch_suite, require_checks
 from levit_deploy.model import Levit
 from levit_deploy.parity import Rung
 from levit_deploy.preprocessing import Preprocessing, preprocessing_for
@@ -26,7 +27,7 @@ from levit_export.batch_sizes import sizes_to_verify
 from levit_export.forms.convolutions import convolution_form
 from levit_export.graph_candidate import GraphCandidate
 from levit_export.loading import load_weights
-from levit_export.packing import Ingredients, bundle_contents, stamp
+from levit_export.packing import Ingredients, Proof, bundle_contents, stamp
 from levit_export.request import ExportRequest, Target
 from levit_export.simplification import Simplification, simplify
 from levit_export.tracing import DeployedNetwork, trace
@@ -103,14 +104,17 @@ def run_export(request: ExportRequest, observer: Observer | None = None) -> Expo
         simplification = _simplify(traced, ingredients)
     with clock.stage("verify"):
         truth = truth_of(weights.model, *golden_images(contract), contract)
-        rungs, simplification = _verify(weights.model, fused, traced, simplification, truth, ingredients)
+        proof, simplification = _verify(weights.model, fused, traced, simplification, truth, ingredients)
     with clock.stage("write"):
-        manifest, members = bundle_contents(ingredients, simplification, truth, rungs)
+        manifest, members = bundle_contents(ingredients, simplification, truth, proof)
         bundle = write_bundle(output, manifest, members, overwrite=request.overwrite)
     graphs = {"trace": traced, "simplify": simplification.model if simplification.kept else None}
     details = {"trace": request.target.value, "simplify": simplification.reason}
     return ExportReport(
-        bundle=bundle, stages=_stage_reports(clock.seconds, graphs, details, rungs), rungs=rungs, notes=weights.notes
+        bundle=bundle,
+        stages=_stage_reports(clock.seconds, graphs, details, proof.rungs),
+        rungs=proof.rungs,
+        notes=weights.notes,
     )
 
 
@@ -151,11 +155,11 @@ def _verify(
     simplification: Simplification,
     truth: Truth,
     ingredients: Ingredients,
-) -> tuple[tuple[Rung, ...], Simplification]:
-    """The ladder, every rung of which holds, and the simplified graph if it held too.
+) -> tuple[Proof, Simplification]:
+    """The ladder and the batch suite, all of which hold, and the simplified graph if it held too.
 
-    Raises ParityError for the first stage that does not hold. A simplified graph that does not hold, or that ONNX
-    Runtime refuses, is dropped with that as its reason: the traced graph is there.
+    Raises ParityError for the first stage or check that does not hold. A simplified graph that does not hold, or
+    that ONNX Runtime refuses, is dropped with that as its reason: the traced graph is there.
     """
     probes = probes_of(model.config)
     climb = _Climb(truth, ingredients.batch_sizes.verified)
@@ -167,8 +171,12 @@ def _verify(
             climb.step(GraphCandidate("simplified", simplification.model, probes, optimized=False))
         except (ExportError, ParityError) as error:
             simplification = Simplification(traced, kept=False, reason=f"onnxsim's result was not kept: {error}")
-    climb.step(GraphCandidate("onnxruntime", simplification.model, probes, optimized=True))
-    return climb.rungs, simplification
+    engine = GraphCandidate("onnxruntime", simplification.model, probes, optimized=True)
+    climb.step(engine)
+    inputs = truth.inputs(pixels=engine.takes_pixels)
+    checks = batch_suite(engine.infer, inputs, truth.bounds, ingredients.batch_sizes.verified)
+    require_checks(checks)
+    return Proof(rungs=climb.rungs, batch_checks=checks), simplification
 
 
 class _Climb:

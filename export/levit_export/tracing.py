@@ -10,6 +10,7 @@ import torch
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor, nn
 
+from levit_deploy.errors import ExportError
 from levit_deploy.manifest import BatchSizes
 from levit_deploy.preprocessing import Preprocessing
 from levit_export.naming import BATCH_AXIS, INPUT_NAME, LOGITS_NAME, TOP_K_NAMES
@@ -71,16 +72,19 @@ def trace(network: DeployedNetwork, images: Tensor, *, batch_sizes: BatchSizes, 
     with warnings.catch_warnings():
         # torch.export of this version trips over a deprecation inside PyTorch itself.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-        program = torch.onnx.export(
-            network,
-            (images,),
-            dynamo=True,
-            opset_version=opset,
-            input_names=[INPUT_NAME],
-            output_names=names,
-            dynamic_shapes=_dynamic_shapes(batch_sizes),
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                network,
+                (images,),
+                dynamo=True,
+                opset_version=opset,
+                input_names=[INPUT_NAME],
+                output_names=names,
+                dynamic_shapes=_dynamic_shapes(batch_sizes),
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise ExportError(f"PyTorch cannot trace the network: {error}") from error
     assert program is not None
     model = finish(program.model)
     require_promises(model, static=not batch_sizes.dynamic)

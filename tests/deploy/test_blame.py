@@ -116,7 +116,7 @@ def test_nothing_is_named_where_every_value_is_within_its_bound():
     assert found.module is None
     assert found.after is None
     assert found.before.probe.name == "third"
-    assert "no module by itself" in found.sentence()
+    assert "all of them hold" in found.sentence()
     assert found.to_json()["after"] is None
 
 

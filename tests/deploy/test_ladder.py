@@ -229,7 +229,7 @@ def test_a_candidate_that_shows_little_is_blamed_with_what_was_not_seen() -> Non
 
 def test_a_candidate_that_shows_nothing_is_still_a_miss() -> None:
     network, known = Network(defect=off_by(1.0), probed=()), truth()
-    with pytest.raises(ParityError, match="no module by itself"):
+    with pytest.raises(ParityError, match="no module can be named: no value inside"):
         require(network, known, measure(network, known, [1]))
 
 
@@ -245,38 +245,61 @@ def rung_about(image: int, size: int, known: Truth) -> Rung:
 
 
 @pytest.mark.parametrize(
-    ("count", "image", "asked"), [(IMAGES, 2, (2, 3)), (IMAGES, 4, (4, 0)), (1, 0, (0,))], ids=["inner", "last", "only"]
+    ("image", "size", "batch"), [(2, 1, (2,)), (2, 2, (2, 3)), (4, 3, (3, 4, 0)), (0, 3, (0, 1, 2))]
 )
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_the_inside_is_read_for_the_decisive_image_and_its_neighbour(
-    count: int, image: int, asked: tuple[int, ...], size: int
-) -> None:
+def test_the_inside_is_read_in_the_batch_that_missed(image: int, size: int, batch: tuple[int, ...]) -> None:
     modules, network = Modules(), Network()
-    known = truth(count, modules)
+    known = truth(modules=modules)
     about, depth = probe_depth(network, known, rung_about(image, size, known))
-    assert modules.asked == [asked]
-    assert about.images == asked
-    assert {len(batch) for batch in network.probed_images} == {size}
-    given = np.concatenate(network.probed_images)
-    np.testing.assert_array_equal(given[: len(asked)], normalize(PIXELS[list(asked)], CONTRACT))
+    assert modules.asked == [(image, *(other for other in batch if other != image))]
+    assert about.images == batch
+    (given,) = network.probed_images
+    np.testing.assert_array_equal(given, normalize(PIXELS[list(batch)], CONTRACT))
     assert [found.probe for found in depth] == list(LAYERS)
     assert all(depth)
-    assert {found.image for found in depth} <= set(asked)
 
 
-def test_the_inside_of_what_holds_is_read_for_the_first_two_images() -> None:
+def test_an_image_that_fills_its_batch_alone_is_compared_in_every_row() -> None:
+    known = truth(1)
+    about, _ = probe_depth(Network(), known, rung_about(0, 3, known))
+    assert about.images == (0, 0, 0)
+
+
+def test_a_defect_of_the_last_row_is_found_and_named() -> None:
+    def last_row(name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        if name == "stages.0.blocks.0" and len(values) == 4:
+            values[3] += 1.0
+        return values
+
+    network, known = Network(defect=last_row), truth()
+    rung = measure(network, known, [1, 4]).decisive
+    assert rung.decisive_row % 4 == 3
+    assert blame(network, known, rung).module == "stages.0.blocks.0"
+
+
+def test_the_inside_of_what_holds_is_read_in_the_first_batch() -> None:
     modules, network = Modules(), Network()
     known = truth(modules=modules)
     probe_depth(network, known, measure(network, known, [2]).decisive)
     assert modules.asked == [(0, 1)]
 
 
-def test_where_only_other_images_are_known_these_are_read() -> None:
+def test_where_only_other_images_are_known_these_are_read_and_it_is_said() -> None:
     stored = Modules().about((1, 3))
-    network, known = Network(defect=off_by(1.0, layer="stages.0.blocks.0")), truth(modules=stored)
+    network, known = Network(), truth(modules=stored)
+    rung = rung_about(2, 1, known)
+    about, depth = probe_depth(network, known, rung)
+    assert about.images == (1,)
+    assert all(depth)
+    assert "known of other images only" in blame(network, known, rung).sentence()
+
+
+def test_of_a_batch_the_known_rows_are_compared() -> None:
+    stored = Modules().about((1, 3))
+    network = Network(defect=off_by(1.0, layer="stages.0.blocks.0"))
+    known = truth(modules=stored)
     about, depth = probe_depth(network, known, measure(network, known, [2]).decisive)
-    assert about is stored
-    np.testing.assert_array_equal(np.concatenate(network.probed_images), normalize(PIXELS[[1, 3]], CONTRACT))
+    assert set(about.images) <= {1, 3}
     assert [bool(found) for found in depth] == [True, False, False]
 
 

@@ -291,7 +291,7 @@ def test_several_infinite_logits_fail_without_a_warning() -> None:
         ([[1, 2]], [[1, 2]], 1.0, {"sqnr_db": "inf"}),
         ([[0, 0]], [[0, 1]], 1.0, {"sqnr_db": "-inf", "relative_l2": "inf"}),
         ([[1, 2]], [[1, 3]], 0.0, {"bound_share": "inf"}),
-        ([[1, 2]], [[1, 3]], INF, {"bound": "inf"}),
+        ([[1, 2]], [[1, 3]], INF, {"bound": "inf", "bound_share": "nan"}),
         ([[1, 2]], [[1, 3]], NAN, {"bound": "nan", "bound_share": "nan"}),
         (
             [[1, 2]],

@@ -106,7 +106,7 @@ MANIFESTS = {
     "other variant": (lambda manifest: manifest["network"].update(arch="128"), "128"),
     "schema": (lambda manifest: manifest.update(schema_version=2), "schema version 2"),
     "tolerance": (lambda manifest: manifest["golden_tolerance"].__setitem__(0, 1.0), PARITY),
-    "fewer tolerances": (lambda manifest: manifest["golden_tolerance"].pop(), PARITY),
+    "fewer tolerances": (lambda manifest: manifest["golden_tolerance"].pop(), GOLDEN),
     "NaN as tolerance": (
         lambda manifest: manifest["golden_tolerance"].__setitem__(0, float("nan")),
         "golden_tolerance",
@@ -362,7 +362,7 @@ def test_a_defect_in_a_graph_without_names_is_still_a_miss(bundle, run, tmp_path
 
     code, out, err = run(copy_of(bundle, tmp_path, {MODEL: edited_graph(bundle, spoil)}))
     assert (code, err) == (1, "")
-    assert any(line.startswith("✗ traced") and "no module by itself" in line for line in out.splitlines())
+    assert any(line.startswith("✗ traced") and "no module can be named" in line for line in out.splitlines())
 
 
 def fewer_images(count):
@@ -451,3 +451,52 @@ def test_nothing_is_left_behind(bundle, run, tmp_path):
     run(copy)
     assert sorted(os.listdir(copy)) == before
     assert os.listdir(tmp_path) == ["copy"]
+
+
+def swap_mean_and_std(manifest):
+    contract = manifest["preprocessing"]
+    contract["mean"], contract["std"] = contract["std"], contract["mean"]
+
+
+RECIPES = {
+    "resize": lambda manifest: manifest["preprocessing"].update(resize_shorter_side=64),
+    "mean and std": swap_mean_and_std,
+    "precision": lambda manifest: manifest.update(precision="int8"),
+    "target": lambda manifest: manifest.update(target="gpu"),
+    "fewer batch sizes": lambda manifest: manifest["batch_sizes"].update(verified=[1]),
+    "weights": lambda manifest: manifest["weights"].update(state_sha256="0" * 64),
+    "toolkit": lambda manifest: manifest["versions"].update({"levit-deploy": "9"}),
+}
+
+
+@pytest.mark.parametrize("edit", RECIPES.values(), ids=RECIPES.keys())
+def test_a_manifest_that_says_something_else_than_the_graph_is_refused(bundle, run, tmp_path, edit):
+    result = run(copy_of(bundle, tmp_path, edit_manifest=edit))
+    assert_bad_input(result, MANIFEST)
+    assert MODEL in result[2]
+
+
+@pytest.mark.parametrize("stage", ["eager fp32", "fused", "traced", "onnxruntime"])
+def test_a_ladder_without_one_of_its_stages_is_refused(bundle, run, tmp_path, stage):
+    def forget(parity):
+        parity["rungs"] = [rung for rung in parity["rungs"] if (rung["stage"], rung["batch_size"]) != (stage, 2)]
+
+    content = edited_json((bundle / PARITY).read_bytes(), forget)
+    result = run(copy_of(bundle, tmp_path, {PARITY: content}))
+    assert_bad_input(result, PARITY)
+    assert f"{stage!r} at batch 2" in result[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "told"), [("value", "are not those of the weights"), ("bound", "more of head than rounding explains")]
+)
+def test_wrong_module_values_are_told_by_the_weights(bundle, run, tmp_path, kind, told):
+    def spoil(tensors):
+        tensors[f"{kind}/head"] *= 10
+
+    content = edited_tensors((bundle / MODULES).read_bytes(), spoil)
+    code, out, _ = run(copy_of(bundle, tmp_path, {MODULES: content}), "--untrained")
+    assert code == 1
+    assert f"✗ {MODULES}: " in out
+    assert told in out

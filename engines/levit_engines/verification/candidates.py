@@ -8,43 +8,30 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
-from levit_deploy.bundle import MODEL, Bundle
-from levit_deploy.errors import BundleError
 from levit_deploy.module_truth import ProbeValues
 from levit_deploy.probes import probes_of
 from levit_deploy.runner import Runner
 from levit_engines import open_runner
+from levit_engines.verification.contents import Contents, graph_stage
 from levit_export.graph_candidate import GraphCandidate
 
 
-def graph_of(bundle: Bundle) -> onnx.ModelProto:
-    """The bundle's graph, its hash checked. Raises BundleError when it is not one."""
-    try:
-        return onnx.load_model_from_string(bundle.read(MODEL))
-    except Exception as error:  # protobuf's DecodeError, of a package without types
-        raise BundleError(f"{bundle.path / MODEL}: not an ONNX file ({error}); export the bundle again") from error
-
-
-def graph_stage(bundle: Bundle) -> str:
-    """The name of the ladder's stage that the bundle's graph is."""
-    return "simplified" if bundle.manifest.graph.get("simplified") else "traced"
-
-
-def graph_as_written(bundle: Bundle) -> GraphCandidate:
+def graph_as_written(contents: Contents) -> GraphCandidate:
     """The graph run node by node, so that what an engine makes of it is a step of its own."""
-    return GraphCandidate(graph_stage(bundle), graph_of(bundle), probes_of(bundle.manifest.config), optimized=False)
+    probes = probes_of(contents.bundle.manifest.config)
+    return GraphCandidate(graph_stage(contents.bundle), contents.graph, probes, optimized=False)
 
 
 class EngineCandidate:
     """An engine as users get it. Its values inside are read from a second session on the same graph."""
 
-    def __init__(self, engine: str, runner: Runner, bundle: Bundle) -> None:
+    def __init__(self, engine: str, runner: Runner, contents: Contents, threads: int | None) -> None:
         self.stage = engine
         self.runner = runner
-        self._bundle = bundle
+        self._contents = contents
+        self._threads = threads
 
     @property
     def takes_pixels(self) -> bool:
@@ -61,12 +48,12 @@ class EngineCandidate:
 
     @cached_property
     def _probed(self) -> GraphCandidate:
-        probes = probes_of(self._bundle.manifest.config)
-        return GraphCandidate(self.stage, graph_of(self._bundle), probes, optimized=True)
+        probes = probes_of(self._contents.bundle.manifest.config)
+        return GraphCandidate(self.stage, self._contents.graph, probes, optimized=True, threads=self._threads)
 
 
 @contextmanager
-def open_engine(engine: str, bundle: Bundle, threads: int | None) -> Iterator[EngineCandidate]:
+def open_engine(engine: str, contents: Contents, threads: int | None) -> Iterator[EngineCandidate]:
     """The engine, loaded; freed afterwards. Raises what `levit_engines.open_runner` does."""
-    with open_runner(bundle, engine=engine, threads=threads) as runner:
-        yield EngineCandidate(engine, runner, bundle)
+    with open_runner(contents.bundle, engine=engine, threads=threads) as runner:
+        yield EngineCandidate(engine, runner, contents, threads)

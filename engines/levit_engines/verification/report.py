@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from levit_deploy.blame import Blame, ProbeError
 from levit_deploy.bundle import Bundle
 from levit_deploy.metamorphic import BatchCheck
-from levit_deploy.rung_record import RungRecord
+from levit_deploy.rung_record import HopRecord, RungRecord
 
 
 class Origin(str, Enum):
@@ -47,8 +47,16 @@ class Stage:
         misses = [rung for rung in self.rungs if not rung]
         return misses[0] if misses else max(self.rungs, key=lambda rung: rung.bound_share, default=None)
 
+    @property
+    def worst_hop(self) -> HopRecord | None:
+        """The step from the stage before at the batch size where it changed most for what rounding allows."""
+        hops = [rung.hop for rung in self.rungs if rung.hop is not None]
+        misses = [hop for hop in hops if not hop]
+        return misses[0] if misses else max(hops, key=lambda hop: hop.bound_share, default=None)
+
     def __bool__(self) -> bool:
-        return bool(self.rungs) and all(self.rungs) and all(self.batch_checks)
+        was_run = self.origin is not Origin.NOT_RUN and bool(self.rungs)
+        return was_run and all(self.rungs) and all(self.batch_checks)
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values."""

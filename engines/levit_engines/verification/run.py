@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -12,20 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from levit_deploy.blame import find_culprit
-from levit_deploy.bundle import GOLDEN, PARITY, Bundle
+from levit_deploy.bundle import Bundle
 from levit_deploy.errors import BundleError, LevitError
-from levit_deploy.golden import STRUCTURED
 from levit_deploy.ladder import Candidate, Measured, Truth, measure, probe_depth
 from levit_deploy.machine import describe_machine, package_versions
-from levit_deploy.metamorphic import FEWEST_IMAGES, batch_suite
-from levit_deploy.module_truth import module_truth_of
+from levit_deploy.metamorphic import batch_suite
 from levit_deploy.progress import Observer, StageClock
 from levit_deploy.rung_record import RungRecord
-from levit_deploy.runner import check_specification
-from levit_engines.verification.candidates import EngineCandidate, graph_as_written, graph_stage, open_engine
+from levit_engines.verification.candidates import EngineCandidate, graph_as_written, open_engine
+from levit_engines.verification.contents import Contents, graph_stage, read_contents
 from levit_engines.verification.photographs import load_photographs
 from levit_engines.verification.report import ImageSet, Origin, Stage, VerificationReport
 from levit_engines.verification.request import VerifyRequest
+from levit_export.batch_sizes import sizes_to_verify
 
 READ, WEIGHTS, TRUTH = "read", "weights", "truth"
 EAGER_STAGES = ("eager fp32", "fused")
@@ -63,11 +61,9 @@ def verify(bundle: Bundle, request: VerifyRequest, observer: Observer | None = N
     """
     clock = StageClock(observer)
     with clock.stage(READ):
-        check_specification(bundle.manifest)
-        bundle.verify()
-        labels, recorded = bundle.labels(), recorded_rungs(bundle)
-    evidence = _evidence_of_weights(bundle, request, clock) if request.from_weights else _evidence_of(bundle)
-    stages = tuple(_climb(bundle, request, evidence, clock))
+        contents = read_contents(bundle)
+    evidence = _evidence_of_weights(contents, request, clock) if request.from_weights else _evidence_of(contents)
+    stages = tuple(_climb(contents, request, evidence, clock))
     golden = evidence.truth.golden
     return VerificationReport(
         bundle=bundle,
@@ -78,10 +74,10 @@ def verify(bundle: Bundle, request: VerifyRequest, observer: Observer | None = N
             pixels=golden.images,
             best_classes=tuple(int(index) for index in golden.logits.argmax(axis=1)),
         ),
-        labels=labels,
-        stages=(*_only_recorded(recorded, {stage.name for stage in stages}), *stages),
+        labels=contents.labels,
+        stages=(*_only_recorded(contents.recorded, {stage.name for stage in stages}), *stages),
         misses=evidence.misses,
-        notes=(*evidence.notes, *(f"{stage.name}: {stage.reason}" for stage in stages if stage.rungs and stage.reason)),
+        notes=(*evidence.notes, *_notes(bundle, stages)),
         environment=_environment(),
         seconds=clock.seconds,
     )
@@ -99,16 +95,14 @@ class _Evidence:
     notes: tuple[str, ...] = ()
 
 
-def _evidence_of(bundle: Bundle) -> _Evidence:
+def _evidence_of(contents: Contents) -> _Evidence:
     """What the bundle carries: its golden images, and the values inside the network for two of them."""
-    golden = bundle.golden()
-    if len(golden.images) < FEWEST_IMAGES:
-        raise BundleError(f"{bundle.path / GOLDEN}: {len(golden.images)} images, needed are {FEWEST_IMAGES} or more")
+    manifest = contents.bundle.manifest
     truth = Truth(
-        golden=golden,
-        bounds=np.array(bundle.manifest.golden_tolerance),
-        contract=bundle.manifest.preprocessing,
-        modules=module_truth_of(bundle),
+        golden=contents.golden,
+        bounds=np.array(manifest.golden_tolerance),
+        contract=manifest.preprocessing,
+        modules=contents.modules,
     )
     return _Evidence(
         truth=truth,
@@ -117,48 +111,61 @@ def _evidence_of(bundle: Bundle) -> _Evidence:
     )
 
 
-def _evidence_of_weights(bundle: Bundle, request: VerifyRequest, clock: StageClock) -> _Evidence:
-    """The truth computed anew, for the golden images or the user's photographs."""
+def _evidence_of_weights(contents: Contents, request: VerifyRequest, clock: StageClock) -> _Evidence:
+    """The truth computed anew, for the user's photographs and the golden images."""
     from levit_engines.verification.weights import load_weights_under_test
 
     with clock.stage(WEIGHTS):
-        weights = load_weights_under_test(bundle, request)
+        weights = load_weights_under_test(contents, request)
     with clock.stage(TRUTH):
-        names, pixels, source = _images(bundle, request)
+        names, pixels, source = _images(contents, request)
         truth = weights.truth(names, pixels)
+        misses = tuple(weights.misses(truth))
     return _Evidence(
         truth=truth,
         sentence=f"the eager model in float64, from the {weights.loaded.origin} weights",
         images=source,
         stages=tuple(weights.stages()),
-        misses=tuple(weights.misses(truth)),
+        misses=misses,
         notes=weights.loaded.notes,
     )
 
 
-def _images(bundle: Bundle, request: VerifyRequest) -> tuple[tuple[str, ...], NDArray[np.uint8], str]:
-    """Names, pixels (n, S, S, 3) and source: photographs first, then the structured images of the golden set."""
-    golden = bundle.golden()
+def _images(contents: Contents, request: VerifyRequest) -> tuple[tuple[str, ...], NDArray[np.uint8], str]:
+    """Names, pixels (n, S, S, 3) and source: the user's photographs first, then the golden images."""
+    golden, contract = contents.golden, contents.bundle.manifest.preprocessing
     if request.images is None:
         return golden.names, golden.images, "golden images of the bundle"
-    names, pixels, available = load_photographs(request.images, bundle.manifest.preprocessing, request.photographs)
-    structured = [index for index, name in enumerate(golden.names) if name in STRUCTURED]
-    source = f"{len(names)} of {available} images in {request.images}, {len(structured)} structured images"
-    return (
-        (*names, *(golden.names[index] for index in structured)),
-        np.concatenate([pixels, golden.images[structured]]),
-        source,
-    )
+    names, pixels, available = load_photographs(request.images, contract, request.photographs)
+    source = f"{len(names)} of {available} images in {request.images}, {len(golden.names)} golden images"
+    return (*names, *golden.names), np.concatenate([pixels, golden.images]), source
 
 
-def _climb(bundle: Bundle, request: VerifyRequest, evidence: _Evidence, clock: StageClock) -> Iterator[Stage]:
+def _notes(bundle: Bundle, stages: Sequence[Stage]) -> Iterator[str]:
+    """What a user should know although nothing failed."""
+    sizes = bundle.manifest.batch_sizes
+    missing = sizes.maximum - sizes.minimum + 1 - len(_sizes(bundle))
+    if missing:
+        yield f"{missing} of the batch sizes {sizes.minimum} to {sizes.maximum} lie between those that were run"
+    for stage in stages:
+        if stage.origin is Origin.MEASURED and stage.reason:
+            yield f"{stage.name}: {stage.reason}"
+
+
+def _sizes(bundle: Bundle) -> tuple[int, ...]:
+    """The batch sizes to run: those that the manifest says were, and those that an export of that range runs."""
+    sizes = bundle.manifest.batch_sizes
+    return tuple(sorted({*sizes.verified, *sizes_to_verify(sizes.minimum, sizes.maximum).verified}))
+
+
+def _climb(contents: Contents, request: VerifyRequest, evidence: _Evidence, clock: StageClock) -> Iterator[Stage]:
     """Every stage in order, each compared with the last one before it that could be measured.
 
     Raises BundleError where a file of the bundle is at fault, and no stage.
     """
-    truth, sizes = evidence.truth, bundle.manifest.batch_sizes.verified
+    truth, sizes = evidence.truth, _sizes(contents.bundle)
     previous: Measured | None = None
-    graph = (graph_stage(bundle), lambda: graph_as_written(bundle))
+    graph = (graph_stage(contents.bundle), lambda: graph_as_written(contents))
     for name, make in (*evidence.stages, graph):
         with clock.stage(name):
             try:
@@ -174,8 +181,8 @@ def _climb(bundle: Bundle, request: VerifyRequest, evidence: _Evidence, clock: S
     for engine in request.engines:
         with clock.stage(engine):
             try:
-                with open_engine(engine, bundle, request.threads) as candidate:
-                    stage = _engine_stage(candidate, truth, sizes, previous)
+                with open_engine(engine, contents, request.threads) as runner:
+                    stage = _engine_stage(runner, truth, sizes, previous)
             except BundleError:
                 raise
             except LevitError as error:
@@ -194,31 +201,21 @@ def _stage(candidate: Candidate, truth: Truth, measured: Measured) -> Stage:
         known, depth = probe_depth(candidate, truth, decisive)
     except LevitError as error:  # the verdict stands without it
         return replace(stage, reason=f"its values inside could not be read: {error}")
-    blame = find_culprit(known, depth, stage=decisive.stage, batch_size=decisive.batch_size)
-    return replace(stage, depth=depth, blame=None if measured else blame)
+    if measured:
+        return replace(stage, depth=depth)
+    blame = find_culprit(
+        known, depth, stage=decisive.stage, batch_size=decisive.batch_size, image=decisive.decisive_image
+    )
+    return replace(stage, depth=depth, blame=blame)
 
 
 def _engine_stage(engine: EngineCandidate, truth: Truth, sizes: Sequence[int], previous: Measured | None) -> Stage:
-    stage = _stage(engine, truth, measure(engine, truth, sizes, previous))
-    checks = batch_suite(engine.infer, truth.inputs(pixels=engine.takes_pixels), truth.bounds, sizes)
-    return replace(stage, batch_checks=checks, provenance=engine.runner.provenance)
-
-
-def recorded_rungs(bundle: Bundle) -> tuple[RungRecord, ...]:
-    """The rungs that the export wrote into parity.json. Raises BundleError when that is not what it holds."""
-    path = bundle.path / PARITY
+    stage = replace(_stage(engine, truth, measure(engine, truth, sizes, previous)), provenance=engine.runner.provenance)
     try:
-        document = json.loads(bundle.read(PARITY))
-        rungs = document["rungs"]
-        bounds = document["bound"]["per_image"]
-        if not isinstance(rungs, list) or not rungs:
-            raise ValueError("no rungs")
-        records = tuple(RungRecord.from_json(rung) for rung in rungs)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BundleError(f"{path}: not a parity ladder ({error!r}); export the bundle again") from error
-    if bounds != list(bundle.manifest.golden_tolerance):
-        raise BundleError(f"{path}: its bounds are not the tolerances of manifest.json; export the bundle again")
-    return records
+        checks = batch_suite(engine.infer, truth.inputs(pixels=engine.takes_pixels), truth.bounds, sizes)
+    except LevitError as error:
+        return replace(stage, origin=Origin.NOT_RUN, reason=f"its batch suite: {error}")
+    return replace(stage, batch_checks=checks)
 
 
 def _only_recorded(rungs: Sequence[RungRecord], measured: AbstractSet[str]) -> Iterator[Stage]:

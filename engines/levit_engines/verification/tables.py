@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,12 +12,12 @@ from rich.text import Text
 
 from levit_deploy.decoding import printable
 from levit_deploy.metamorphic import BatchCheck
+from levit_engines.verification.figures import agreement_text, share_text
 from levit_engines.verification.findings import class_name, findings, image_name
 from levit_engines.verification.report import Origin, Stage, VerificationReport
 
 RECORDED_MARK = "*"
 MOST_COLUMNS = 12
-MOST_PERCENT = 1000.0
 
 
 def print_report(report: VerificationReport, *, page: Path | None) -> None:
@@ -41,7 +40,10 @@ def print_report(report: VerificationReport, *, page: Path | None) -> None:
             text = f"{finding.stage}: {sentence}" if finding.stage else sentence
             console.print(Text(f"✗ {printable(text)}", style="red"), soft_wrap=True)
     seconds = sum(report.seconds.values())
+    recorded = sum(stage.origin is Origin.RECORDED for stage in report.stages)
     verdict = "holds: no stage is further from float64 than rounding explains" if report else "MISSED"
+    if recorded:
+        verdict += f", {recorded} of them as recorded at export"
     console.print(Text(f"Verdict:  {verdict} ({seconds:.1f} s)", style="bold green" if report else "bold red"))
     if page is not None:
         console.print(f"Report:   {printable(str(page))}", soft_wrap=True)
@@ -83,12 +85,12 @@ def _ladder_cells(stage: Stage, report: VerificationReport) -> tuple[str, ...]:
         printable(stage.name) + (RECORDED_MARK if stage.origin is Origin.RECORDED else ""),
         f"{rung.max_abs_error:.1e}",
         f"{rung.bound:.1e}",
-        _percent(rung.bound_share),
+        share_text(rung.bound_share),
         f"{rung.relative_l2:.1e}",
         f"{rung.sqnr_db:.0f}",
         printable(image_name(report, stage, rung.worst_image)),
-        _percent(rung.top1_agreement),
-        _percent(rung.top5_overlap),
+        agreement_text(rung.top1_agreement),
+        agreement_text(rung.top5_overlap),
         str(len(rung.flips)),
     )
 
@@ -100,15 +102,15 @@ def _hops(report: VerificationReport) -> Table:
     for column in ("max abs", "share", "dB", "top-1", "flips"):
         table.add_column(column, justify="right", no_wrap=True)
     for stage in report.stages:
-        hop = None if stage.decisive is None else stage.decisive.hop
+        hop = stage.worst_hop
         if hop is not None:
             table.add_row(
-                _mark(holds=hop.verdict == "pass"),
+                _mark(holds=bool(hop)),
                 Text(printable(f"{hop.previous} → {stage.name}")),
                 f"{hop.max_abs_error:.1e}",
-                _percent(hop.bound_share),
+                share_text(hop.bound_share),
                 f"{hop.sqnr_db:.0f}",
-                _percent(hop.top1_agreement),
+                agreement_text(hop.top1_agreement),
                 str(hop.flips),
             )
     return table
@@ -122,7 +124,7 @@ def _batches(stage: Stage) -> Table:
     """Checks by batch size, a column each up to a dozen sizes, then only the worst of all."""
     sizes = sorted({check.batch_size for check in stage.batch_checks})
     columns = [(str(size), [size]) for size in sizes] if len(sizes) <= MOST_COLUMNS else [("worst of all", sizes)]
-    table = _table(f"Batches on {stage.name}: largest difference to the image alone, as a share of its bound")
+    table = _table(f"Batches on {stage.name}: largest difference to the image alone, of what rounding allows")
     table.add_column("batch size", no_wrap=True)
     for title, _ in columns:
         table.add_column(title, justify="right", no_wrap=True)
@@ -137,13 +139,7 @@ def _worst(checks: Sequence[BatchCheck]) -> Text:
         return Text("")
     misses = [check for check in checks if not check]
     share = misses[0].worst_share if misses else max(check.worst_share for check in checks)
-    return Text("same" if share == 0.0 else _percent(share), style="red" if misses else "")
-
-
-def _percent(share: float) -> str:
-    if not math.isfinite(share) or share > MOST_PERCENT:
-        return f"{share:.1e}"
-    return f"{share:.0%}" if share in (0.0, 1.0) or share > 1.0 else f"{share:.1%}"
+    return Text("same" if share == 0.0 else share_text(share), style="red" if misses else "")
 
 
 def _mark(*, holds: bool) -> Text:
