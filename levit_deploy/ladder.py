@@ -17,7 +17,7 @@ from levit_deploy.blame import Blame, ProbeError, error_by_depth, find_culprit
 from levit_deploy.bundle import Golden
 from levit_deploy.errors import ParityError
 from levit_deploy.module_truth import ModuleTruth, ProbeValues
-from levit_deploy.parity import Hop, Rung, compare_logits, worst_rung
+from levit_deploy.parity import Hop, Rung, compare_logits, decisive_of
 from levit_deploy.preprocessing import Preprocessing, normalize
 
 # Float64 values of one image of LeViT-384 at 224 pixels take 100 MB while they are computed.
@@ -73,9 +73,8 @@ class Measured:
 
     @property
     def decisive(self) -> Rung:
-        """The rung that speaks for all: the first that does not hold, else the one closest to its bound."""
-        misses = [rung for rung in self.rungs if not rung]
-        return misses[0] if misses else worst_rung(self.rungs)
+        """The rung that speaks for all."""
+        return decisive_of(self.rungs)
 
     def __bool__(self) -> bool:
         return bool(self.rungs) and all(self.rungs)

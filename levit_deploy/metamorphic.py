@@ -108,14 +108,13 @@ def batch_suite(
     batch_sizes: Sequence[int],
     *,
     seed: int = 0,
-    on_progress: Callable[[], None] | None = None,
 ) -> tuple[BatchCheck, ...]:
     """Run every check at every one of `batch_sizes`; the results are in the order of the sizes and of `CHECKS`.
 
     `infer` takes a batch of images and returns their logits (B, K), in an array that it may reuse; what it raises is
     passed on. `inputs` (n, ...) are at least two images as `infer` takes them, which should differ: copies of one
     image would hide that rows were exchanged. `bounds` (n,) says how far rounding alone may move the logits of each
-    image from the truth. `on_progress` is called after each of the `count_calls` calls of `infer`.
+    image from the truth.
 
     Raises:
         ParityError: `infer` returned something other than one row of floating-point logits for each image.
@@ -127,7 +126,6 @@ def batch_suite(
     subject = _Subject(
         infer=infer,
         pool=np.concatenate([inputs, extreme_images(inputs, seed=seed)[::-1], np.zeros_like(inputs[:1])]),
-        on_progress=on_progress or _nothing,
     )
     baseline = _baseline(subject, len(inputs), sizes[0])
     results: list[BatchCheck] = []
@@ -147,11 +145,6 @@ def require_checks(checks: Sequence[BatchCheck]) -> None:
                 f"image {check.worst_image} at position {check.worst_position} is {check.worst_error:.3g} from what it "
                 f"gives alone, {check.worst_share:.3g} times what rounding allows"
             )
-
-
-def count_calls(images: int, batch_sizes: Sequence[int]) -> int:
-    """How often `batch_suite` calls `infer` for this number of images and these batch sizes."""
-    return images + sum(len(plan) for plan in _plans(_checked_sizes(batch_sizes), images, seed=0))
 
 
 def extreme_images(inputs: NDArray[Any], *, seed: int = 0) -> NDArray[Any]:
@@ -255,13 +248,10 @@ class _Subject:
 
     infer: Infer
     pool: NDArray[Any]
-    on_progress: Callable[[], None]
 
     def logits(self, layout: Sequence[int], classes: int | None) -> NDArray[np.float64]:
         """A copy (B, K) of the logits, because `infer` may reuse its array; K is `classes` where that is known."""
-        logits = _checked_logits(self.infer(self.pool[list(layout)]), len(layout), classes).astype(np.float64)
-        self.on_progress()
-        return logits
+        return _checked_logits(self.infer(self.pool[list(layout)]), len(layout), classes).astype(np.float64)
 
 
 def _checked_logits(returned: object, batch_size: int, classes: int | None) -> NDArray[Any]:
@@ -343,7 +333,3 @@ def _checked_tolerances(inputs: NDArray[Any], bounds: NDArray[np.float64]) -> ND
     if not (np.isfinite(tolerances).all() and (tolerances >= 0.0).all()):
         raise ValueError("expected bounds that are finite and not negative")
     return tolerances
-
-
-def _nothing() -> None:
-    pass

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -229,9 +229,21 @@ def _measures(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def worst_rung(rungs: Sequence[Rung]) -> Rung:
-    """The rung with the largest share of its bound; one with a NaN before all others."""
-    return rungs[int(np.argmax([rung.bound_share for rung in rungs]))]
+class Judged(Protocol):
+    """A result that is held to a bound: truthy when it holds."""
+
+    @property
+    def bound_share(self) -> float: ...
+
+    def __bool__(self) -> bool: ...
+
+
+Result = TypeVar("Result", bound=Judged)
+
+
+def decisive_of(results: Sequence[Result]) -> Result:
+    """The one that speaks for all: the first that does not hold, else the one closest to its bound."""
+    return next((result for result in results if not result), max(results, key=lambda result: result.bound_share))
 
 
 def finite_or_text(value: float) -> float | str:

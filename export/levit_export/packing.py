@@ -11,11 +11,12 @@ from importlib import metadata
 import onnx
 
 from levit_deploy.bundle import GOLDEN, LABELS, MODEL, MODULES, PARITY, sha256_of
+from levit_deploy.commandline import DISTRIBUTION
 from levit_deploy.ladder import Truth
 from levit_deploy.machine import package_versions
 from levit_deploy.manifest import BatchSizes, Manifest, TensorSpecification
 from levit_deploy.metamorphic import BatchCheck
-from levit_deploy.parity import Rung, worst_rung
+from levit_deploy.parity import Rung, decisive_of
 from levit_deploy.preprocessing import Preprocessing
 from levit_deploy.rounding import FAILURE_PROBABILITY, FLOAT32_UNIT_ROUNDOFF, SAFETY
 from levit_export.loading import LoadedWeights
@@ -24,7 +25,6 @@ from levit_export.recipe import recipe_of
 from levit_export.request import ExportRequest, Target
 from levit_export.simplification import Simplification
 
-DISTRIBUTION = "levit-deploy"
 RECORDED_PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "onnxsim", "numpy", "pillow")
 # A photograph, and noise for what a photograph does not reach; each costs up to a megabyte.
 PROBED_IMAGES = ("astronaut", "noise")
@@ -114,7 +114,7 @@ def bundle_contents(
             "simplification": simplification.reason,
             "labels": ingredients.labels_provenance,
         },
-        parity={"verdict": "pass", "rungs": len(proof.rungs), "worst": worst_rung(proof.rungs).to_json()},
+        parity={"verdict": "pass", "rungs": len(proof.rungs), "worst": decisive_of(proof.rungs).to_json()},
         golden_tolerance=tuple(float(bound) for bound in truth.bounds),
         members={},
     )

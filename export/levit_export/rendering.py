@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from levit_deploy.decoding import printable
-from levit_deploy.parity import worst_rung
+from levit_deploy.parity import decisive_of
 from levit_export.pipeline import ExportReport, StageReport
 
 DESCRIPTIONS = {
@@ -36,7 +36,7 @@ def print_report(report: ExportReport) -> None:
     for stage in report.stages:
         table.add_row(*map(Text, _cells(stage)))
     console.print(table)
-    worst = worst_rung(report.rungs)
+    worst = decisive_of(report.rungs)
     sizes = ", ".join(str(size) for size in manifest.batch_sizes.verified)
     console.print(
         f"Verified: {len(report.rungs)} rungs (batch {sizes}) on {len(manifest.golden_tolerance)} golden images; "

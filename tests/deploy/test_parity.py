@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from levit_deploy.errors import ParityError
-from levit_deploy.parity import Comparison, Rung, compare_logits, worst_rung
+from levit_deploy.parity import Comparison, Rung, compare_logits, decisive_of
 
 NAN, INF = math.nan, math.inf
 REFERENCE = np.array([[1.0, 2.0, 4.0], [3.0, 0.0, -1.0]])
@@ -153,14 +153,15 @@ def test_json_carries_the_figures() -> None:
     assert [flip["image"] for flip in document["flips"]] == [0, 1]
 
 
-def test_worst_rung_prefers_nan_then_the_largest_share() -> None:
+def test_the_first_rung_that_does_not_hold_is_decisive_else_the_largest_share() -> None:
     low, high = rung_of_errors(0.9, bounds=(1.0,)), rung_of_errors(0.5, bounds=(0.1,))
     nan = rung(compare_logits(REFERENCE, spoiled(NAN)), 1.0, 1.0)
     infinite = rung(compare_logits(REFERENCE, spoiled(INF)), 1.0, 1.0)
-    assert worst_rung([low, high]) is high
-    assert worst_rung([high, low]) is high
-    assert worst_rung([low, infinite, high]) is infinite
-    assert worst_rung([infinite, nan, high]) is nan
+    low_too = rung_of_errors(0.8, bounds=(1.0,))
+    assert decisive_of([low_too, low]) is low
+    assert decisive_of([low, low_too]) is low
+    assert decisive_of([low, high, infinite]) is high
+    assert decisive_of([low, nan, high]) is nan
 
 
 SEEDS = st.integers(0, 2**32 - 1)

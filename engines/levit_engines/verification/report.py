@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from levit_deploy.blame import Blame, ProbeError
 from levit_deploy.bundle import Bundle
 from levit_deploy.metamorphic import BatchCheck
+from levit_deploy.parity import decisive_of
 from levit_deploy.rung_record import HopRecord, RungRecord
 
 
@@ -43,16 +44,14 @@ class Stage:
 
     @property
     def decisive(self) -> RungRecord | None:
-        """The rung that speaks for all: the first that does not hold, else the one closest to its bound."""
-        misses = [rung for rung in self.rungs if not rung]
-        return misses[0] if misses else max(self.rungs, key=lambda rung: rung.bound_share, default=None)
+        """The rung that speaks for all, if any was run."""
+        return decisive_of(self.rungs) if self.rungs else None
 
     @property
     def worst_hop(self) -> HopRecord | None:
-        """The step from the stage before at the batch size where it changed most for what rounding allows."""
+        """The step from the stage before that speaks for all batch sizes, if there is one."""
         hops = [rung.hop for rung in self.rungs if rung.hop is not None]
-        misses = [hop for hop in hops if not hop]
-        return misses[0] if misses else max(hops, key=lambda hop: hop.bound_share, default=None)
+        return decisive_of(hops) if hops else None
 
     def __bool__(self) -> bool:
         was_run = self.origin is not Origin.NOT_RUN and bool(self.rungs)
