@@ -18,7 +18,7 @@ EXPLANATIONS = {
     "fuse": "folding in float64",
     "trace": "`torch.export` to ONNX; after folding there is less to trace",
     "simplify": "onnxsim in a process of its own, its start included",
-    "verify": "float64 truth, derived bound, eager, fused and exported graph on eight images",
+    "verify": "float64 truth, derived bound, eager, fused and exported graph and the batch suite on twelve images",
     "write": "serialising, hashing, flushing to disk, reading back",
 }
 
