@@ -153,7 +153,7 @@ def write_bundle(
     Manifest.from_json(json.loads(text))  # before anything is written: member names become paths
     with _staging_folder(destination) as staging:
         for name, content in {**members, MANIFEST: text.encode()}.items():
-            _write_durably(staging / name, content)
+            write_durably(staging / name, content)
         open_bundle(staging).verify()
         refuse_existing(destination, overwrite=overwrite)  # others may have written there meanwhile
         _move_into_place(staging, destination, overwrite=overwrite)
@@ -232,7 +232,8 @@ def _claim(destination: Path) -> None:
         raise ConfigError(f"{destination} appeared meanwhile: choose another --output, or use --overwrite") from error
 
 
-def _write_durably(path: Path, content: bytes) -> None:
+def write_durably(path: Path, content: bytes) -> None:
+    """A new file, and the folders above it; on disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as file:
         file.write(content)

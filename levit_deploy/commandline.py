@@ -101,12 +101,19 @@ def positive_int(text: str) -> int:
 
 def require_packages(extras: Mapping[str, str], *, purpose: str) -> None:
     """Raise EnvironmentIncompleteError, naming the extras, unless every package that `extras` maps is installed."""
-    missing = [package for package in extras if importlib.util.find_spec(package) is None]
+    missing = [package for package in extras if not _is_installed(package)]
     if missing:
         wanted = ",".join(sorted({extras[package] for package in missing}))
         raise EnvironmentIncompleteError(
             f'{", ".join(missing)} not installed, which {purpose} needs: pip install "levit-deploy[{wanted}]"'
         )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # what it would be a part of is missing
+        return False
 
 
 class _VersionAction(argparse.Action):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from levit_deploy.architectures import LevitConfig, config_for
+from levit_deploy.engine_entry import EngineEntry
 from levit_deploy.errors import BundleError, ConfigError
 from levit_deploy.preprocessing import Preprocessing
 
@@ -136,7 +137,8 @@ class Manifest:
     """All that a bundle says of itself, apart from its files.
 
     `weights`, `graph` and `parity` are records for people and tools; nothing in them decides what is loaded.
-    `golden_tolerance` is the largest |logit - golden logit| allowed, one number for each golden image.
+    `golden_tolerance` is the largest |logit - golden logit| allowed, one number for each golden image. `engines` are
+    those that levit-build added, by name.
     """
 
     name: str
@@ -153,6 +155,7 @@ class Manifest:
     parity: Mapping[str, Any]
     golden_tolerance: tuple[float, ...]
     members: Mapping[str, Member]
+    engines: Mapping[str, EngineEntry]
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
@@ -172,6 +175,7 @@ class Manifest:
             "parity": dict(self.parity),
             "golden_tolerance": list(self.golden_tolerance),
             "members": {name: member.to_json() for name, member in sorted(self.members.items())},
+            "engines": {name: engine.to_json() for name, engine in sorted(self.engines.items())},
         }
 
     @classmethod
@@ -192,6 +196,7 @@ class Manifest:
                 f"manifest.json: preprocessing makes {preprocessing.image_size} pixels, "
                 f"the network takes {config.image_size}"
             )
+        members = _members_from_json(_field(document, "members", dict))
         return cls(
             name=_field(document, "name", str),
             config=config,
@@ -206,7 +211,8 @@ class Manifest:
             graph=_field(document, "graph", dict),
             parity=_field(document, "parity", dict),
             golden_tolerance=_tolerances(_field(document, "golden_tolerance", list)),
-            members=_members_from_json(_field(document, "members", dict)),
+            members=members,
+            engines=_engines_from_json(_field(document, "engines", dict), members),
         )
 
 
@@ -241,3 +247,12 @@ def _members_from_json(document: Mapping[str, object]) -> dict[str, Member]:
             raise BundleError(f"manifest.json: {name!r} is not a member name that a bundle may have")
         members[name] = Member.from_json(name, entry)
     return members
+
+
+def _engines_from_json(document: Mapping[str, object], members: Mapping[str, Member]) -> dict[str, EngineEntry]:
+    engines = {name: EngineEntry.from_json(name, entry) for name, entry in document.items()}
+    for name, engine in engines.items():
+        for file in engine.files:
+            if file not in members:
+                raise BundleError(f"manifest.json: engine {name!r} names {file}, which is not a member")
+    return engines

@@ -7,9 +7,12 @@ before they are loaded.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +23,10 @@ if TYPE_CHECKING:
 
 TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
 CPU_PROVIDER = "CPUExecutionProvider"
+CUDA_PROVIDER = "CUDAExecutionProvider"
+TENSORRT_PROVIDER = "TensorrtExecutionProvider"
+GPU_PROVIDERS = (CUDA_PROVIDER, TENSORRT_PROVIDER)
+_MOST_NODES_NAMED = 20
 _LOG_FATAL_ONLY = 4
 _LONGEST_MESSAGE = 300
 
@@ -32,44 +39,51 @@ def disable_telemetry() -> None:
     os.environ.setdefault(TELEMETRY_VARIABLE, "1")
 
 
-def open_session(
-    model: bytes | Path,
-    *,
-    threads: int | None = None,
-    providers: Sequence[str] = (CPU_PROVIDER,),
-    name: str | None = None,
-    optimized: bool = True,
-) -> onnxruntime.InferenceSession:
-    """A session on `model`, silent on stderr, with ONNX Runtime's other defaults (they were measured best).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSettings:
+    """How a session is opened; the defaults of ONNX Runtime were measured best for all that is not named here.
 
-    `threads` defaults to `available_threads()`. `name` is what messages call the model; the path by default.
-    The providers asked for serve the whole graph or the call fails: the CPU helps out only when it is listed.
-    Not `optimized`, the graph runs node by node, as it is written.
+    `threads` None means `available_threads()`. The `provider` asked for serves the whole graph, or opening fails.
+    Not `optimized`, the graph runs node by node, as it is written. `entries` are ONNX Runtime's session configuration
+    entries, and `save_optimized` where the graph is written to once it is optimised.
+    """
+
+    threads: int | None = None
+    provider: str = CPU_PROVIDER
+    provider_options: Mapping[str, str] = field(default_factory=dict)
+    optimized: bool = True
+    entries: Mapping[str, str] = field(default_factory=dict)
+    save_optimized: Path | None = None
+
+
+def open_session(
+    model: bytes | Path, settings: SessionSettings | None = None, *, name: str | None = None
+) -> onnxruntime.InferenceSession:
+    """A session on `model`, silent on stderr. `name` is what messages call the model; the path by default.
 
     Raises:
         BundleError: ONNX Runtime refuses the model.
-        ConfigError: `threads` is below 1, or no provider is named.
-        EnvironmentIncompleteError: ONNX Runtime or a provider is missing, or cannot serve the whole graph.
+        ConfigError: `threads` is below 1.
+        EnvironmentIncompleteError: ONNX Runtime or the provider is missing, cannot start here, or cannot serve the
+            whole graph; then the nodes that it cannot run are listed.
     """
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads {threads} must be at least 1")
-    if not providers:
-        raise ConfigError("no execution provider was named")
+    settings = settings or SessionSettings()
+    if settings.threads is not None and settings.threads < 1:
+        raise ConfigError(f"threads {settings.threads} must be at least 1")
     name = name or (str(model) if isinstance(model, Path) else "model")
     runtime = _import_onnxruntime()
-    _require_providers(runtime, providers)
-    options = _session_options(runtime, threads or available_threads(), providers)
-    if not optimized:
-        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    source = model if isinstance(model, bytes) else str(model)
+    _require_provider(runtime, settings.provider)
+    options = _session_options(runtime, settings)
+    if settings.provider != CPU_PROVIDER:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
-        session = runtime.InferenceSession(source, options, providers=list(providers))
+        session = _session(runtime, model, options, [(settings.provider, dict(settings.provider_options))])
     except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
-        raise _refusal(error, name, providers) from error
-    if session.get_providers()[0] != providers[0]:
-        raise EnvironmentIncompleteError(
-            f"{name}: {providers[0]} could not start here: its driver or a library that it needs is missing"
-        )
+        if settings.provider != CPU_PROVIDER and _is_about_provider(error):
+            raise _provider_refusal(runtime, model, settings, name) from error
+        raise BundleError(f"{name}: ONNX Runtime refuses it ({short_message(error)}); export it again") from error
+    if session.get_providers()[0] != settings.provider:
+        raise _cannot_start(name, settings.provider)
     return session
 
 
@@ -110,29 +124,87 @@ def _import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _require_providers(runtime: Any, providers: Sequence[str]) -> None:
+def _session(
+    runtime: Any, model: bytes | Path, options: Any, providers: list[tuple[str, dict[str, str]]]
+) -> onnxruntime.InferenceSession:
+    source = model if isinstance(model, bytes) else str(model)
+    # Its fallback would print to stdout and try again on the CPU.
+    return runtime.InferenceSession(source, options, providers=providers, enable_fallback=0)
+
+
+def _require_provider(runtime: Any, provider: str) -> None:
     available = runtime.get_available_providers()
-    for provider in providers:
-        if provider not in available:
-            raise EnvironmentIncompleteError(
-                f"this ONNX Runtime has no {provider}, only {', '.join(available)}: install the build that has it"
+    if provider not in available:
+        raise EnvironmentIncompleteError(
+            f"this ONNX Runtime has no {provider}, only {', '.join(available)}: install the build that has it"
+            + (
+                ' (pip uninstall onnxruntime, then pip install "levit-deploy[gpu]")'
+                if provider in GPU_PROVIDERS
+                else ""
             )
+        )
+    if provider in GPU_PROVIDERS and hasattr(runtime, "preload_dlls"):
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+            runtime.preload_dlls()
 
 
-def _session_options(runtime: Any, threads: int, providers: Sequence[str]) -> Any:
+def _session_options(runtime: Any, settings: SessionSettings) -> Any:
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = settings.threads or available_threads()
     # Whatever goes wrong arrives as an exception too; the log would only say it twice.
     options.log_severity_level = _LOG_FATAL_ONLY
-    if CPU_PROVIDER not in providers:
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    if not settings.optimized:
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if settings.save_optimized is not None:
+        options.optimized_model_filepath = str(settings.save_optimized)
+    for key, value in settings.entries.items():
+        options.add_session_config_entry(key, value)
     return options
 
 
-def _refusal(error: Exception, name: str, providers: Sequence[str]) -> LevitError:
-    if "fallback to CPU EP" in str(error):
-        return EnvironmentIncompleteError(f"{name}: {', '.join(providers)} cannot run the whole graph")
-    return BundleError(f"{name}: ONNX Runtime refuses it ({short_message(error)}); export it again")
+def _is_about_provider(error: Exception) -> bool:
+    text = str(error)
+    return "fallback to CPU EP" in text or "ExecutionProvider" in text or "TensorRT" in text or "CUDA" in text
+
+
+def _provider_refusal(runtime: Any, model: bytes | Path, settings: SessionSettings, name: str) -> LevitError:
+    """Why the provider cannot serve the graph: the graph is opened once more, with the CPU for what is left over."""
+    options = _session_options(runtime, settings)
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    wanted = [(settings.provider, dict(settings.provider_options)), (CPU_PROVIDER, {})]
+    try:
+        session = _session(runtime, model, options, wanted)
+    except Exception as error:
+        return EnvironmentIncompleteError(
+            f"{name}: {settings.provider} cannot start here; levit-doctor says what is missing ({short_message(error)})"
+        )
+    if session.get_providers()[0] != settings.provider:
+        return _cannot_start(name, settings.provider)
+    nodes = nodes_elsewhere(session, settings.provider)
+    shown = ", ".join(nodes[:_MOST_NODES_NAMED]) + (" …" if len(nodes) > _MOST_NODES_NAMED else "")
+    return EnvironmentIncompleteError(
+        f"{name}: {settings.provider} cannot run the whole graph; it leaves {len(nodes)} nodes to the CPU: {shown}"
+    )
+
+
+def _cannot_start(name: str, provider: str) -> EnvironmentIncompleteError:
+    return EnvironmentIncompleteError(
+        f"{name}: {provider} could not start here: its driver or a library that it needs is missing; "
+        "levit-doctor says which"
+    )
+
+
+def nodes_elsewhere(session: onnxruntime.InferenceSession, provider: str) -> tuple[str, ...]:
+    """The nodes, as "name (operator)", that another provider than this one runs.
+
+    The session must have been opened with the entry `session.record_ep_graph_assignment_info`.
+    """
+    return tuple(
+        f"{node.name} ({node.op_type})"
+        for part in session.get_provider_graph_assignment_info()
+        if part.ep_name != provider
+        for node in part.get_nodes()
+    )
 
 
 def _cgroup_folders(line: str, mount: Path) -> Iterator[Path]:

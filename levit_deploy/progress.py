@@ -54,6 +54,7 @@ class StageDisplay:
         self._descriptions = dict(descriptions)
         self._width = max(map(len, self._descriptions), default=0)
         self._tasks: dict[str, TaskID] = {}
+        self._finished = 0
 
     def __enter__(self) -> StageDisplay:  # noqa: PYI034 (Python 3.10 has no typing.Self)
         self._progress.start()
@@ -68,11 +69,17 @@ class StageDisplay:
         """Show that a stage runs."""
         self._tasks[name] = self._progress.add_task(self._line(name), total=1)
 
+    def advanced(self, name: str, detail: str, done: int, total: int) -> None:
+        """Show what a running stage is at, and how far: `done` of `total`."""
+        share = f" {done / total:.0%}" if total else ""
+        self._progress.update(self._tasks[name], description=f"{self._line(name)}: {detail}{share}")
+
     def finished(self, name: str, seconds: float) -> None:
         """Show that it is done."""
-        self._progress.update(self._tasks[name], completed=1)
+        self._progress.update(self._tasks[name], completed=1, description=self._line(name))
         if not self._console.is_terminal:
-            step = f"[{len(self._tasks)}/{len(self._descriptions)}]"
+            self._finished += 1
+            step = f"[{self._finished}/{len(self._descriptions)}]"
             self._console.print(f"{step} {self._line(name)}: {seconds:.1f} s", highlight=False, markup=False)
 
     def _line(self, name: str) -> str:

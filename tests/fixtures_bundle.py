@@ -84,6 +84,7 @@ def tiny_manifest(
         "parity": {},
         "golden_tolerance": (1e-4, 1e-4),
         "members": {},
+        "engines": {},
     }
     return Manifest(**{**fields, **changes})
 

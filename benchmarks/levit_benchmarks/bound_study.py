@@ -39,7 +39,7 @@ from levit_deploy.initialization import randomize
 from levit_deploy.machine import describe_machine, package_versions
 from levit_deploy.manifest import BatchSizes
 from levit_deploy.model import Levit, create_model
-from levit_deploy.onnxruntime_session import open_session
+from levit_deploy.onnxruntime_session import SessionSettings, open_session
 from levit_deploy.preprocessing import Preprocessing, normalize, preprocessing_for
 from levit_deploy.rounding import FAILURE_PROBABILITY, FLOAT32_UNIT_ROUNDOFF, SAFETY, logit_bounds
 from levit_export.forms.convolutions import convolution_form
@@ -120,7 +120,9 @@ def _infer_exported(fused: Levit, settings: Settings) -> Infer:
     images = torch.zeros(min(2, settings.batch_size), 3, settings.image_size, settings.image_size)
     network = DeployedNetwork(convolution_form(fused), pixels=None, top_k=None)
     graph = trace(network, images, batch_sizes=sizes, opset=DEFAULT_OPSET)
-    session = open_session(graph.SerializeToString(), threads=settings.threads, name="the exported graph")
+    session = open_session(
+        graph.SerializeToString(), SessionSettings(threads=settings.threads), name="the exported graph"
+    )
     (image_input,) = session.get_inputs()
 
     def infer(images: NDArray[np.float32]) -> NDArray[np.float32]:

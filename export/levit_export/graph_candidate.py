@@ -5,7 +5,7 @@ Names of nodes carry module paths (`levit_export.passes.names`), so a probe find
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from levit_deploy.errors import BundleError, ExportError
-from levit_deploy.onnxruntime_session import open_session, short_message
+from levit_deploy.onnxruntime_session import SessionSettings, open_session, short_message
 from levit_deploy.probes import INPUT_PATH, Probe, Role, sample
 from levit_export.naming import INPUT_NAME, LOGITS_NAME, SEPARATOR, TOP_K_NAMES
 
@@ -46,7 +46,6 @@ class GraphCandidate:
         self._optimized = optimized
         self._threads = threads
         self._session = self._open(model)
-        self._probing: onnxruntime.InferenceSession | None = None
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     @property
@@ -67,25 +66,32 @@ class GraphCandidate:
 
     def probe(self, images: NDArray[Any]) -> ProbeValues:
         """Every probe whose value has a name in the graph; reading values keeps some nodes from being fused."""
-        names = values_of(self._model.graph, self._probes)
-        wanted = sorted(set(names.values()) - {INPUT_NAME})
-        if not wanted:  # asked for nothing, ONNX Runtime gives everything
-            return {probe.name: _sampled(images, probe, len(images)) for probe in names}
-        if self._probing is None:
-            self._probing = self._open(_with_outputs(self._model, wanted))
-        results = {INPUT_NAME: images, **_run(self._probing, wanted, images)}
-        return {probe.name: _sampled(results[name], probe, len(images)) for probe, name in names.items()}
+        return probed(self._model, self._probes, images, lambda graph, names: _run(self._open(graph), names, images))
 
     def _open(self, model: onnx.ModelProto) -> onnxruntime.InferenceSession:
         try:
             return open_session(
                 model.SerializeToString(),
-                threads=self._threads,
+                SessionSettings(threads=self._threads, optimized=self._optimized),
                 name="the exported graph",
-                optimized=self._optimized,
             )
         except BundleError as error:
             raise ExportError(str(error)) from error
+
+
+ReadValues = Callable[[onnx.ModelProto, list[str]], Mapping[str, NDArray[Any]]]
+"""Runs a graph, and gives those of its outputs that are named."""
+
+
+def probed(
+    model: onnx.ModelProto, probes: Sequence[Probe], images: NDArray[Any], read_values: ReadValues
+) -> ProbeValues:
+    """Sampled values of the probes whose value has a name in the graph, which `read_values` runs on `images`."""
+    names = values_of(model.graph, probes)
+    wanted = sorted(set(names.values()) - {INPUT_NAME})
+    # Asked for nothing, ONNX Runtime would give everything.
+    results = {INPUT_NAME: images, **(read_values(_with_outputs(model, wanted), wanted) if wanted else {})}
+    return {probe.name: _sampled(results[name], probe, len(images)) for probe, name in names.items()}
 
 
 def _run(session: onnxruntime.InferenceSession, outputs: list[str], images: NDArray[Any]) -> dict[str, NDArray[Any]]:

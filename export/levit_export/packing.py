@@ -117,6 +117,7 @@ def bundle_contents(
         parity={"verdict": "pass", "rungs": len(proof.rungs), "worst": decisive_of(proof.rungs).to_json()},
         golden_tolerance=tuple(float(bound) for bound in truth.bounds),
         members={},
+        engines={},
     )
     return manifest, members
 

@@ -58,7 +58,8 @@ class PixelNormalization(nn.Module):
         self.register_buffer("shift", (-mean / std).float().reshape(3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        channels_first = pixels.permute(0, 3, 1, 2).float()  # (B, S, S, 3) -> (B, 3, S, S)
+        # Cast first: TensorRT does not transpose uint8.
+        channels_first = pixels.float().permute(0, 3, 1, 2)  # (B, S, S, 3) -> (B, 3, S, S)
         return channels_first * self.scale + self.shift
 
 

@@ -14,6 +14,7 @@ from levit_deploy import onnxruntime_session
 from levit_deploy.errors import BundleError, ConfigError, EnvironmentIncompleteError
 from levit_deploy.onnxruntime_session import (
     TELEMETRY_VARIABLE,
+    SessionSettings,
     available_threads,
     cgroup_cpu_quota,
     disable_telemetry,
@@ -30,7 +31,7 @@ def test_importing_the_module_does_not_import_onnxruntime(run_python: Runs) -> N
 def test_session_runs_with_the_threads_asked_for(as_path: bool, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(tiny_model())
-    session = open_session(path if as_path else tiny_model(), threads=1)
+    session = open_session(path if as_path else tiny_model(), SessionSettings(threads=1))
     (logits,) = session.run(["logits"], {"images": np.ones((1, 3, SIDE, SIDE), np.float32)})
     assert logits.shape == (1, 5)
     assert session.get_session_options().intra_op_num_threads == 1
@@ -44,7 +45,7 @@ def test_session_takes_the_available_threads_by_default(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("threads", [0, -1])
 def test_too_few_threads_are_refused(threads: int) -> None:
     with pytest.raises(ConfigError, match=f"threads {threads}"):
-        open_session(tiny_model(), threads=threads)
+        open_session(tiny_model(), SessionSettings(threads=threads))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_missing_package_names_the_extra(run_python: Runs) -> None:
 
 def test_an_absent_provider_is_refused_and_not_replaced() -> None:
     with pytest.raises(EnvironmentIncompleteError, match="no MadeUpExecutionProvider"):
-        open_session(tiny_model(), providers=["MadeUpExecutionProvider"])
+        open_session(tiny_model(), SessionSettings(provider="MadeUpExecutionProvider"))
 
 
 def test_a_provider_that_cannot_run_the_graph_is_refused() -> None:
@@ -88,7 +89,7 @@ def test_a_provider_that_cannot_run_the_graph_is_refused() -> None:
     if provider not in onnxruntime.get_available_providers():
         pytest.skip(f"this ONNX Runtime has no {provider}")
     with pytest.raises(EnvironmentIncompleteError, match=f"{provider} cannot run the whole graph"):
-        open_session(tiny_model(), providers=[provider])
+        open_session(tiny_model(), SessionSettings(provider=provider))
 
 
 def test_telemetry_is_off_unless_the_user_decided(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ def test_links_lead_to_files(document):
 def test_options_that_are_named_exist(document):
     help_text = "".join(
         subprocess.run([SCRIPTS / command, "--help"], capture_output=True, text=True, check=True).stdout
-        for command in ("levit-export", "levit-classify", "levit-verify")
+        for command in ("levit-export", "levit-build", "levit-classify", "levit-verify", "levit-doctor")
     )
     named = set(re.findall(r"`[^`\n]*?(--[a-z0-9-]+)", document.read_text(encoding="utf-8")))
     known = set(re.findall(r"(?<![\w-])--[a-z0-9-]+", help_text))

@@ -170,7 +170,7 @@ def test_logits_of_another_shape_are_an_error(make_bundle: BundleFactory) -> Non
     squeezing = tiny_model(batch="batch").replace(b"Flatten", b"Squeeze")
     with (
         open_runner(make_bundle(batch="batch", maximum=2, members={MODEL: squeezing})) as runner,
-        pytest.raises(RunnerError, match=r"logits are \(5,\), the bundle promises \(1, 5\)"),
+        pytest.raises(RunnerError, match=r"logits are float32 \(5,\), the bundle promises float32 \(1, 5\)"),
     ):
         runner.infer(some_images(1))
 

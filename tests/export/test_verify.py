@@ -135,7 +135,7 @@ def test_json_from_the_weights_is_one_document_with_everything_in_it(gpu_bundle,
     assert document["environment"]["onnxruntime"]
     assert document["environment"]["cpu"]
     stages = stages_of(document)
-    assert list(stages) == [*RECORDED, "traced", "simplified", "onnxruntime"]
+    assert list(stages) == [*RECORDED, "traced", "simplified", "onnxruntime", "openvino"]
     for stage in stages.values():
         assert (stage["origin"], stage["verdict"], stage["blame"]) == ("measured", "pass", None)
         assert [rung["batch_size"] for rung in stage["rungs"]] == [2]
@@ -143,7 +143,7 @@ def test_json_from_the_weights_is_one_document_with_everything_in_it(gpu_bundle,
         assert all(0 <= found["bound_share"] <= 1 for found in stage["depth"])
         assert len(stage["depth"]) > 100
     previous = [stage["rungs"][0]["hop"] and stage["rungs"][0]["hop"]["previous"] for stage in stages.values()]
-    assert previous == [None, "eager fp32", "fused", "traced", "simplified"]
+    assert previous == [None, "eager fp32", "fused", "traced", "simplified", "simplified"]
     checks = stages["onnxruntime"]["batch_checks"]
     assert {check["batch_size"] for check in checks} == {2}
     assert {check["verdict"] for check in checks} == {"pass"}
@@ -415,7 +415,7 @@ def test_an_engine_that_cannot_run_is_a_miss_with_its_reason(bundle, run, monkey
         raise EnvironmentIncompleteError("no such engine here: pip install engine")
 
     monkeypatch.setattr(candidates, "open_runner", missing)
-    code, out, err = run(bundle)
+    code, out, err = run(bundle, "--engine", "onnxruntime")
     assert (code, err) == (1, "")
     row = next(line for line in out.splitlines() if line.startswith("✗ onnxruntime "))
     assert "not run" in row

@@ -25,7 +25,7 @@ DATA = {
     "levit_engines/verification/report.html.jinja",
     *(f"{package}/py.typed" for package in SOURCES),
 }
-COMMANDS = {"levit-export", "levit-classify", "levit-verify"}
+COMMANDS = {"levit-export", "levit-build", "levit-classify", "levit-verify", "levit-doctor"}
 
 
 @pytest.fixture(scope="module")

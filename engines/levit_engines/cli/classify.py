@@ -73,6 +73,8 @@ def _classify(arguments: argparse.Namespace) -> int:
 
     bundle = open_bundle(arguments.bundle)
     with open_runner(bundle, engine=arguments.engine, threads=arguments.threads) as runner:
+        for note in runner.notes:
+            print_line(f"note: {note}")
         guesses = classify(runner, bundle, arguments.images, top_k=arguments.top_k)
     if bundle.manifest.weights.get("origin") == "untrained":
         print_line(f"{PROGRAM}: {arguments.bundle}: untrained weights, the probabilities mean nothing")

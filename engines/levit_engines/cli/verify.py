@@ -68,7 +68,7 @@ def _request(arguments: argparse.Namespace) -> VerifyRequest:
         untrained=arguments.untrained,
         images=arguments.images,
         photographs=arguments.photographs,
-        engines=tuple(dict.fromkeys(arguments.engine or ENGINES)),
+        engines=tuple(dict.fromkeys(arguments.engine)) if arguments.engine else None,
         threads=arguments.threads,
     )
 
@@ -89,7 +89,10 @@ def _parser() -> argparse.ArgumentParser:
         help="how many of them (default: %(default)s)",
     )
     parser.add_argument(
-        "--engine", choices=ENGINES, action="append", help="engine to verify, can be repeated (default: all)"
+        "--engine",
+        choices=ENGINES,
+        action="append",
+        help="engine to verify, can be repeated (default: ONNX Runtime, OpenVINO, and what levit-build added)",
     )
     parser.add_argument("--threads", type=positive_int, help="of an engine (default: what this process may use)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="also write one self-contained HTML page")

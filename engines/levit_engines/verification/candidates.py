@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,10 @@ from numpy.typing import NDArray
 
 from levit_deploy.module_truth import ProbeValues
 from levit_deploy.probes import probes_of
-from levit_deploy.runner import Runner
 from levit_engines import open_runner
+from levit_engines.bundle_runner import BundleRunner
 from levit_engines.verification.contents import Contents, graph_stage
-from levit_export.graph_candidate import GraphCandidate
+from levit_export.graph_candidate import GraphCandidate, probed
 
 
 def graph_as_written(contents: Contents) -> GraphCandidate:
@@ -25,13 +24,12 @@ def graph_as_written(contents: Contents) -> GraphCandidate:
 
 
 class EngineCandidate:
-    """An engine as users get it. Its values inside are read from a second session on the same graph."""
+    """An engine as users get it. Its values inside are read from the same graph with more outputs."""
 
-    def __init__(self, engine: str, runner: Runner, contents: Contents, threads: int | None) -> None:
+    def __init__(self, engine: str, runner: BundleRunner, contents: Contents) -> None:
         self.stage = engine
         self.runner = runner
         self._contents = contents
-        self._threads = threads
 
     @property
     def takes_pixels(self) -> bool:
@@ -43,17 +41,18 @@ class EngineCandidate:
         return self.runner.infer(images)
 
     def probe(self, images: NDArray[Any]) -> ProbeValues:
-        """Every probe whose value has a name in the graph."""
-        return self._probed.probe(images)
-
-    @cached_property
-    def _probed(self) -> GraphCandidate:
+        """Every probe whose value has a name in the graph. Raises RunnerError when the engine lets none be read."""
         probes = probes_of(self._contents.bundle.manifest.config)
-        return GraphCandidate(self.stage, self._contents.graph, probes, optimized=True, threads=self._threads)
+        return probed(
+            self._contents.graph,
+            probes,
+            images,
+            lambda graph, names: self.runner.read_values(graph.SerializeToString(), names, images),
+        )
 
 
 @contextmanager
 def open_engine(engine: str, contents: Contents, threads: int | None) -> Iterator[EngineCandidate]:
     """The engine, loaded; freed afterwards. Raises what `levit_engines.open_runner` does."""
     with open_runner(contents.bundle, engine=engine, threads=threads) as runner:
-        yield EngineCandidate(engine, runner, contents, threads)
+        yield EngineCandidate(engine, runner, contents)

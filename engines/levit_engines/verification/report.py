@@ -23,6 +23,7 @@ class Origin(str, Enum):
     MEASURED = "measured"
     RECORDED = "recorded at export"
     NOT_RUN = "could not be run"
+    UNAVAILABLE = "cannot run here"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from levit_deploy.errors import ConfigError
-from levit_engines import ENGINES
 
 DEFAULT_PHOTOGRAPHS = 16
 
@@ -17,7 +16,8 @@ class VerifyRequest:
 
     Without weights the truth is what the bundle carries. `checkpoint`, `pretrained` (the official file) or `untrained`
     (drawn again from the bundle's seed) start from the weights instead; then the photographs may come from the folder
-    `images`, of which `photographs` are taken. Raises ConfigError on options that contradict each other.
+    `images`, of which `photographs` are taken. `engines` None means those that can run here. Raises ConfigError on
+    options that contradict each other.
     """
 
     checkpoint: Path | None = None
@@ -25,7 +25,7 @@ class VerifyRequest:
     untrained: bool = False
     images: Path | None = None
     photographs: int = DEFAULT_PHOTOGRAPHS
-    engines: tuple[str, ...] = ENGINES
+    engines: tuple[str, ...] | None = None
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -36,7 +36,7 @@ class VerifyRequest:
                 "--images: the bundle knows the truth for its own images only; give the weights as well "
                 "(--checkpoint FILE, --pretrained or --untrained), so that it can be computed for yours"
             )
-        if not self.engines:
+        if self.engines is not None and not self.engines:
             raise ConfigError("no engine to verify")
 
     @property

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from levit_deploy.blame import find_culprit
 from levit_deploy.bundle import Bundle
-from levit_deploy.errors import BundleError, LevitError
+from levit_deploy.errors import BundleError, EnvironmentIncompleteError, LevitError
 from levit_deploy.ladder import Candidate, Measured, Truth, measure, probe_depth
 from levit_deploy.machine import describe_machine, package_versions
 from levit_deploy.metamorphic import batch_suite
@@ -45,7 +45,7 @@ def steps(bundle: Bundle, request: VerifyRequest) -> Mapping[str, str]:
     if request.from_weights and graph_stage(bundle) != "traced":
         names.append("traced")
     names.append(graph_stage(bundle))
-    engines = dict.fromkeys(request.engines, "the engine as users get it, then its batches")
+    engines = dict.fromkeys(engines_of(bundle, request), "the engine as users get it, then its batches")
     return {**{name: DESCRIPTIONS[name] for name in names}, **engines}
 
 
@@ -63,7 +63,8 @@ def verify(bundle: Bundle, request: VerifyRequest, observer: Observer | None = N
     with clock.stage(READ):
         contents = read_contents(bundle)
     evidence = _evidence_of_weights(contents, request, clock) if request.from_weights else _evidence_of(contents)
-    stages = tuple(_climb(contents, request, evidence, clock))
+    climbed = tuple(_climb(contents, request, evidence, clock))
+    stages = tuple(stage for stage in climbed if stage.origin is not Origin.UNAVAILABLE)
     golden = evidence.truth.golden
     return VerificationReport(
         bundle=bundle,
@@ -77,7 +78,7 @@ def verify(bundle: Bundle, request: VerifyRequest, observer: Observer | None = N
         labels=contents.labels,
         stages=(*_only_recorded(contents.recorded, {stage.name for stage in stages}), *stages),
         misses=evidence.misses,
-        notes=(*evidence.notes, *_notes(bundle, stages)),
+        notes=(*evidence.notes, *_notes(bundle, climbed)),
         environment=_environment(),
         seconds=clock.seconds,
     )
@@ -148,7 +149,7 @@ def _notes(bundle: Bundle, stages: Sequence[Stage]) -> Iterator[str]:
     if missing:
         yield f"{missing} of the batch sizes {sizes.minimum} to {sizes.maximum} lie between those that were run"
     for stage in stages:
-        if stage.origin is Origin.MEASURED and stage.reason:
+        if stage.origin in (Origin.MEASURED, Origin.UNAVAILABLE) and stage.reason:
             yield f"{stage.name}: {stage.reason}"
 
 
@@ -178,7 +179,7 @@ def _climb(contents: Contents, request: VerifyRequest, evidence: _Evidence, cloc
                 continue
             yield _stage(candidate, truth, measured)
             previous = measured
-    for engine in request.engines:
+    for engine in engines_of(contents.bundle, request):
         with clock.stage(engine):
             try:
                 with open_engine(engine, contents, request.threads) as runner:
@@ -186,7 +187,11 @@ def _climb(contents: Contents, request: VerifyRequest, evidence: _Evidence, cloc
             except BundleError:
                 raise
             except LevitError as error:
-                stage = Stage(name=engine, origin=Origin.NOT_RUN, reason=str(error))
+                # Only what was asked for must run; ONNX Runtime always is.
+                optional = request.engines is None and engine != "onnxruntime"
+                unavailable = optional and isinstance(error, EnvironmentIncompleteError)
+                origin = Origin.UNAVAILABLE if unavailable else Origin.NOT_RUN
+                stage = Stage(name=engine, origin=origin, reason=str(error))
             yield stage
 
 
@@ -209,8 +214,25 @@ def _stage(candidate: Candidate, truth: Truth, measured: Measured) -> Stage:
     return replace(stage, depth=depth, blame=blame)
 
 
+def engines_of(bundle: Bundle, request: VerifyRequest) -> tuple[str, ...]:
+    """The engines to verify: those asked for, else ONNX Runtime, what is installed, and what the bundle carries.
+
+    PyTorch runs the same network as the ladder's first stages, so it is only verified as an engine when asked for.
+    """
+    if request.engines is not None:
+        return request.engines
+    installed = {"openvino": "openvino", "onnxruntime-cuda": "onnxruntime-gpu"}
+    versions = package_versions(installed.values())
+    found = [engine for engine, distribution in installed.items() if versions[distribution] is not None]
+    return tuple(dict.fromkeys(("onnxruntime", *found, *bundle.manifest.engines)))
+
+
 def _engine_stage(engine: EngineCandidate, truth: Truth, sizes: Sequence[int], previous: Measured | None) -> Stage:
-    stage = replace(_stage(engine, truth, measure(engine, truth, sizes, previous)), provenance=engine.runner.provenance)
+    taken = engine.runner.batch_sizes  # what it was built for, if that is less than the graph takes
+    sizes = tuple(size for size in sizes if taken.minimum <= size <= taken.maximum) or taken.verified
+    stage = _stage(engine, truth, measure(engine, truth, sizes, previous))
+    reasons = "; ".join(filter(None, (*engine.runner.notes, stage.reason)))
+    stage = replace(stage, provenance=engine.runner.provenance, reason=reasons)
     try:
         checks = batch_suite(engine.infer, truth.inputs(pixels=engine.takes_pixels), truth.bounds, sizes)
     except LevitError as error:

@@ -1,0 +1,74 @@
+"""Bundles for builds: LeViT graphs that were traced once and not verified, which would take most of the time."""
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from levit_deploy.architectures import config_for
+from levit_deploy.bundle import MODEL, Bundle
+from levit_deploy.fusion import fuse
+from levit_deploy.manifest import TensorSpecification
+from levit_deploy.preprocessing import preprocessing_for
+from levit_export.batch_sizes import sizes_to_verify
+from levit_export.loading import load_weights
+from levit_export.naming import TOP_K_NAMES
+from levit_export.pipeline import trace_network
+from levit_export.request import ExportRequest
+
+SIDE = 64
+Tracer = Callable[..., Bundle]
+
+
+@pytest.fixture(scope="session")
+def rtx() -> None:
+    """Skip a test of real builds where the library is not there."""
+    if importlib.util.find_spec("tensorrt_rtx") is None:
+        pytest.skip('tensorrt_rtx is not installed: pip install "levit-deploy[rtx]"')
+
+
+@pytest.fixture(scope="session")
+def graphs() -> Callable[..., bytes]:
+    """The traced graph of a request, made once."""
+    done: dict[str, bytes] = {}
+
+    def graph(**options: Any) -> bytes:
+        key = repr(sorted(options.items()))
+        if key not in done:
+            request = ExportRequest(image_size=SIDE, **options)
+            weights = load_weights(request)
+            contract = preprocessing_for(weights.origin, SIDE)
+            model = trace_network(fuse(weights.model), request, contract, sizes_to_verify(*request.batch))
+            done[key] = model.SerializeToString(deterministic=True)
+        return done[key]
+
+    return graph
+
+
+@pytest.fixture
+def traced(make_bundle: Callable[..., Bundle], graphs: Callable[..., bytes]) -> Tracer:
+    """A bundle with the traced graph of a variant at 64 pixels; options are those of an ExportRequest."""
+
+    def make(**options: Any) -> Bundle:
+        request = ExportRequest(image_size=SIDE, **options)
+        model = graphs(**options)
+        low, high = request.batch
+        batch: int | str = "batch" if low != high else low
+        image = (SIDE, SIDE, 3) if request.uint8_input else (3, SIDE, SIDE)
+        kind = ("uint8", "NHWC") if request.uint8_input else ("float32", "NCHW")
+        outputs = [TensorSpecification(name="logits", dtype="float32", layout="NK", shape=(batch, 1000))]
+        if request.top_k is not None:
+            for name, dtype in zip(TOP_K_NAMES, ("float32", "int64"), strict=True):
+                outputs.append(TensorSpecification(name=name, dtype=dtype, layout="NK", shape=(batch, request.top_k)))
+        return make_bundle(
+            f"{request.arch}-{len(options)}",
+            members={MODEL: model},
+            config=config_for(str(request.arch), image_size=SIDE),
+            preprocessing=preprocessing_for("untrained", SIDE),
+            input=TensorSpecification(name="images", dtype=kind[0], layout=kind[1], shape=(batch, *image)),
+            outputs=tuple(outputs),
+            batch_sizes=sizes_to_verify(low, high),
+        )
+
+    return make
