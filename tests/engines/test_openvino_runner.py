@@ -132,7 +132,8 @@ def test_the_compiled_network_is_used_with_any_number_of_threads(make_bundle: Bu
 
 def test_a_compiled_network_says_what_it_needs(make_bundle: BundleFactory) -> None:
     built = build(make_bundle(batch=2), ENGINE, BuildRequest())
-    assert set(built.requirements) == {"openvino", "architecture", "cpu"}
+    assert set(built.requirements) == {"architecture", "instruction set"}
+    assert set(built.libraries) == {"openvino"}
     assert built.options == OPTIONS
     assert (built.profile.minimum, built.profile.maximum) == (2, 2)
     assert built.network["nodes"] == sum(built.network["operators"].values()) > 2
@@ -141,8 +142,8 @@ def test_a_compiled_network_says_what_it_needs(make_bundle: BundleFactory) -> No
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"requirements": {"openvino": "2020.1", "cpu": ""}}, "it was made for openvino 2020.1, here is"),
-        ({"requirements": {}}, "it was made for openvino nothing, here is"),
+        ({"libraries": {"openvino": "2020.1"}}, "it was made for openvino 2020.1, here is"),
+        ({"requirements": {}}, "it was made for architecture nothing, here is"),
         ({"model_sha256": "0" * 64}, "another model.onnx"),
         ({"options": {**OPTIONS, "INFERENCE_PRECISION_HINT": "bf16"}}, "other options"),
     ],
@@ -165,7 +166,7 @@ def test_one_that_does_not_fit_is_left_alone_and_said(
 def test_one_of_another_cpu_is_left_alone(make_bundle: BundleFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = with_blob(make_bundle())
     machine = describe_machine()
-    monkeypatch.setattr("levit_engines.openvino.blob.describe_machine", lambda: replace(machine, cpu_flags=("sve",)))
+    monkeypatch.setattr("levit_engines.cpu_build.describe_machine", lambda: replace(machine, cpu_flags=("sve",)))
     with open_runner(bundle, ENGINE, 1) as runner:
         assert "here is sve" in runner.notes[0]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ import runner_checks as checks
 
 from levit_deploy.bundle import Bundle, open_bundle
 from levit_deploy.errors import EnvironmentIncompleteError
+from levit_deploy.golden import PHOTOGRAPHS
 from levit_engines import build, open_runner
 from levit_engines.bundle_runner import BundleRunner
 from levit_engines.catalogue import CATALOGUE
+from levit_engines.cli import classify
 from levit_export.pipeline import ExportReport
 from levit_export.request import Target
 
@@ -141,6 +145,25 @@ class TestContract:
 
 def test_every_engine_of_the_catalogue_is_here() -> None:
     assert {case.values[0][0] for case in CASES} == set(CATALOGUE)
+
+
+def test_every_engine_finds_the_same_classes_on_photographs(
+    exported: Exporter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = exported(**EXPORTS["dynamic"]).bundle
+    photographs = sorted(
+        str(path) for path in Path(str(resources.files("levit_deploy"))).glob("data/photographs/*.jpg")
+    )
+    assert len(photographs) == len(PHOTOGRAPHS)
+    found = {}
+    for engine in ("onnxruntime", "openvino", "torch-eager"):
+        assert classify.main([str(bundle.path), *photographs, "--engine", engine, "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert document["engine"] == engine
+        found[engine] = [[guess["class"] for guess in image["top"]] for image in document["images"]]
+    assert [len(best) for best in found["onnxruntime"]] == [5] * len(photographs)
+    assert found["openvino"] == found["onnxruntime"] == found["torch-eager"]
+    assert len({tuple(best) for best in found["onnxruntime"]}) > 1  # the network looks at the image
 
 
 def test_a_bundle_can_be_named_by_its_path(exported: Exporter) -> None:

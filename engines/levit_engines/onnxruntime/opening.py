@@ -17,7 +17,8 @@ from levit_deploy.onnxruntime_session import (
 )
 from levit_engines.bundle_runner import require_specification
 from levit_engines.catalogue import CATALOGUE
-from levit_engines.onnxruntime.optimized import misfit, open_optimized
+from levit_engines.cpu_build import misfit
+from levit_engines.onnxruntime.optimized import libraries, open_optimized
 from levit_engines.onnxruntime.runner import BoundOnnxRuntimeRunner, OnnxRuntimeRunner
 
 if TYPE_CHECKING:
@@ -65,9 +66,7 @@ def _cpu_session(
     entry = bundle.manifest.engines.get(engine)
     note: tuple[str, ...] = ()
     if entry is not None:
-        reason = misfit(entry)
-        if entry.model_sha256 != bundle.manifest.members[MODEL].sha256:
-            reason = f"it was made from another {MODEL}"
+        reason = misfit(bundle, entry, libraries())
         if reason is None:
             return open_optimized(bundle, entry, settings.threads), entry.files[0], ()
         note = (

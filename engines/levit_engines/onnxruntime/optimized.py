@@ -6,7 +6,6 @@ out for the kernels it chose. Weights are in a file of their own, which ONNX Run
 
 from __future__ import annotations
 
-import platform
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,22 +13,14 @@ from pathlib import Path
 from levit_deploy.bundle import MODEL, Bundle
 from levit_deploy.engine_entry import EngineEntry, Profile
 from levit_deploy.errors import ConfigError
-from levit_deploy.machine import describe_machine
 from levit_deploy.onnxruntime_session import SessionSettings, open_session
 from levit_engines.built import BuildRequest, Built, refuse_options
+from levit_engines.cpu_build import NO_USE, cpu_requirements
 from levit_engines.progress import OnProgress
 
 GRAPH, WEIGHTS = "optimized.onnx", "weights.bin"
 # Smaller constants stay in the graph: shapes and axes are read while it is loaded.
 FEWEST_EXTERNAL_BYTES = 1024
-_NO_USE = {
-    "compute_capabilities": "runs on the CPU",
-    "min_batch": "takes every batch size of the graph",
-    "opt_batch": "takes every batch size of the graph",
-    "max_batch": "takes every batch size of the graph",
-    "workspace_mib": "has no workspace",
-    "timing_cache": "has no timing cache",
-}
 
 
 def build(
@@ -44,7 +35,7 @@ def build(
     """
     if engine != "onnxruntime":
         raise ConfigError(f"{engine} needs no building: levit-verify and levit-classify open it directly")
-    refuse_options(request, engine, _NO_USE)
+    refuse_options(request, engine, NO_USE)
     sizes = bundle.manifest.batch_sizes
     with tempfile.TemporaryDirectory(prefix="levit-build-") as folder:
         settings = SessionSettings(
@@ -59,21 +50,12 @@ def build(
         files = {name: Path(folder, name).read_bytes() for name in (GRAPH, WEIGHTS) if Path(folder, name).is_file()}
     return Built(
         files=files,
-        libraries=_libraries(),
-        requirements=_requirements(),
+        libraries=libraries(),
+        requirements=cpu_requirements(),
         profile=Profile(minimum=sizes.minimum, optimum=sizes.minimum, maximum=sizes.maximum),
         options={"graph optimisation": "all"},
         network=_network(files[GRAPH]),
     )
-
-
-def misfit(entry: EngineEntry) -> str | None:
-    """Why an optimised graph must not be used here, or None."""
-    here = {**_libraries(), **_requirements()}
-    for name, built_for in {**entry.libraries, **entry.requirements}.items():
-        if here.get(name) != built_for:
-            return f"it was made for {name} {built_for}, here is {here.get(name, 'none')}"
-    return None
 
 
 def open_optimized(bundle: Bundle, entry: EngineEntry, threads: int | None) -> object:
@@ -84,14 +66,11 @@ def open_optimized(bundle: Bundle, entry: EngineEntry, threads: int | None) -> o
     return open_session(bundle.path / entry.files[0], settings)
 
 
-def _libraries() -> dict[str, str]:
+def libraries() -> dict[str, str]:
+    """What an optimised graph is bound to."""
     import onnxruntime
 
     return {"onnxruntime": onnxruntime.__version__}
-
-
-def _requirements() -> dict[str, str]:
-    return {"architecture": platform.machine(), "instruction set": " ".join(describe_machine().cpu_flags)}
 
 
 def _network(graph: bytes) -> Mapping[str, object]:

@@ -6,26 +6,17 @@ does not notice altered weights: the bundle's hash does, before the file is load
 
 from __future__ import annotations
 
-import platform
 from typing import Any
 
 from levit_deploy.bundle import MODEL, Bundle
 from levit_deploy.engine_entry import EngineEntry
-from levit_deploy.machine import describe_machine
 from levit_engines.built import BuildRequest, Built, profile_of, refuse_options
+from levit_engines.cpu_build import NO_USE, cpu_requirements
 from levit_engines.openvino.compiling import DEVICE, OPTIONS, compile_graph, configuration, require_equal
 from levit_engines.openvino.library import full_version, import_openvino
 from levit_engines.progress import OnProgress
 
 BLOB = "compiled.blob"
-_NO_USE = {
-    "compute_capabilities": "runs on the CPU",
-    "min_batch": "takes every batch size of the graph",
-    "opt_batch": "takes every batch size of the graph",
-    "max_batch": "takes every batch size of the graph",
-    "workspace_mib": "has no workspace",
-    "timing_cache": "has no timing cache",
-}
 
 
 def build(
@@ -41,7 +32,7 @@ def build(
         BundleError: OpenVINO refuses the graph, or it is not what the manifest says.
         EnvironmentIncompleteError: OpenVINO is not installed.
     """
-    refuse_options(request, engine, _NO_USE)
+    refuse_options(request, engine, NO_USE)
     openvino = import_openvino()
     name = str(bundle.path / MODEL)
     compiled = compile_graph(openvino, bundle.read(MODEL), request.threads, name=name)
@@ -50,7 +41,7 @@ def build(
     return Built(
         files={BLOB: compiled.export_model().getvalue()},
         libraries={"openvino": full_version(openvino)},
-        requirements=_requirements(openvino),
+        requirements=cpu_requirements(),
         profile=profile_of(request, bundle.manifest.batch_sizes),
         options=dict(OPTIONS),
         network={
@@ -60,28 +51,9 @@ def build(
     )
 
 
-def misfit(openvino: Any, entry: EngineEntry) -> str | None:
-    """Why a compiled network must not be loaded here, or None."""
-    for name, found in _requirements(openvino).items():
-        wanted = entry.requirements.get(name, "nothing")
-        if wanted != found:
-            return f"it was made for {name} {wanted}, here is {found}"
-    if dict(entry.options) != OPTIONS:
-        return "it was made with other options"
-    return None
-
-
 def load_blob(openvino: Any, bundle: Bundle, entry: EngineEntry, threads: int | None) -> Any:
     """The compiled network, its hash checked first. Raises BundleError, and RuntimeError when OpenVINO refuses it."""
     return openvino.Core().import_model(bundle.read(entry.files[0]), DEVICE, configuration(threads))
-
-
-def _requirements(openvino: Any) -> dict[str, str]:
-    return {
-        "openvino": full_version(openvino),
-        "architecture": platform.machine(),
-        "cpu": " ".join(describe_machine().cpu_flags),
-    }
 
 
 def _operations(compiled: Any) -> Any:

@@ -7,8 +7,9 @@ from typing import Any
 from levit_deploy.bundle import MODEL, Bundle
 from levit_deploy.errors import BundleError
 from levit_engines.bundle_runner import require_specification
-from levit_engines.openvino.blob import load_blob, misfit
-from levit_engines.openvino.compiling import compile_graph, require_equal
+from levit_engines.cpu_build import misfit
+from levit_engines.openvino.blob import load_blob
+from levit_engines.openvino.compiling import OPTIONS, compile_graph, require_equal
 from levit_engines.openvino.library import full_version, import_openvino, short_message
 from levit_engines.openvino.runner import OpenVinoRunner
 
@@ -33,9 +34,9 @@ def _compiled(openvino: Any, bundle: Bundle, engine: str, threads: int | None) -
     entry = bundle.manifest.engines.get(engine)
     notes: tuple[str, ...] = ()
     if entry is not None:
-        reason = misfit(openvino, entry)
-        if entry.model_sha256 != bundle.manifest.members[MODEL].sha256:
-            reason = f"it was made from another {MODEL}"
+        reason = misfit(bundle, entry, {"openvino": full_version(openvino)})
+        if dict(entry.options) != OPTIONS:
+            reason = "it was made with other options"
         if reason is None:
             try:
                 return load_blob(openvino, bundle, entry, threads), entry.files[0], ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich import box
@@ -27,6 +27,9 @@ def print_report(report: VerificationReport, *, page: Path | None) -> None:
     console.print(Text(f"LeViT-{manifest.config.arch}, {manifest.precision}: {printable(manifest.name)}", style="bold"))
     console.print(f"Truth:    {printable(report.truth)}", soft_wrap=True)
     console.print(f"Images:   {len(report.images.names)}, {printable(report.images.source)}", soft_wrap=True)
+    for stage in report.stages:
+        if stage.provenance is not None:
+            console.print(f"Engine:   {printable(_engine(stage.provenance))}", soft_wrap=True)
     for table in (_ladder(report), _hops(report), *(_batches(stage) for stage in report.stages if stage.batch_checks)):
         console.print()
         console.print(table.title, soft_wrap=True)
@@ -47,6 +50,12 @@ def print_report(report: VerificationReport, *, page: Path | None) -> None:
     console.print(Text(f"Verdict:  {verdict} ({seconds:.1f} s)", style="bold green" if report else "bold red"))
     if page is not None:
         console.print(f"Report:   {printable(str(page))}", soft_wrap=True)
+
+
+def _engine(provenance: Mapping[str, str]) -> str:
+    """Name, version, threads and file of an engine, as far as they are known."""
+    details = [f"{name} {provenance[name]}" for name in ("threads", "graph") if name in provenance]
+    return ", ".join([f"{provenance['engine']} {provenance.get('engine_version', '')}".strip(), *details])
 
 
 def _flips(report: VerificationReport) -> Iterator[str]:
