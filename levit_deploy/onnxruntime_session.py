@@ -71,7 +71,7 @@ def open_session(
     if settings.threads is not None and settings.threads < 1:
         raise ConfigError(f"threads {settings.threads} must be at least 1")
     name = name or (str(model) if isinstance(model, Path) else "model")
-    runtime = _import_onnxruntime()
+    runtime = import_onnxruntime()
     _require_provider(runtime, settings.provider)
     options = _session_options(runtime, settings)
     if settings.provider != CPU_PROVIDER:
@@ -112,7 +112,8 @@ def short_message(error: BaseException) -> str:
     return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "…"
 
 
-def _import_onnxruntime() -> Any:
+def import_onnxruntime() -> Any:
+    """The package `onnxruntime`, loaded without its telemetry and silent. Raises EnvironmentIncompleteError."""
     disable_telemetry()
     try:
         import onnxruntime
@@ -180,6 +181,8 @@ def _provider_refusal(runtime: Any, model: bytes | Path, settings: SessionSettin
         )
     if session.get_providers()[0] != settings.provider:
         return _cannot_start(name, settings.provider)
+    if not hasattr(session, "get_provider_graph_assignment_info"):  # before 1.24
+        return EnvironmentIncompleteError(f"{name}: {settings.provider} cannot run the whole graph")
     nodes = nodes_elsewhere(session, settings.provider)
     shown = ", ".join(nodes[:_MOST_NODES_NAMED]) + (" …" if len(nodes) > _MOST_NODES_NAMED else "")
     return EnvironmentIncompleteError(

@@ -127,7 +127,7 @@ def test_an_interrupted_write_leaves_the_disk_as_it_was(
         written.append(path)
         path.write_bytes(content)
 
-    monkeypatch.setattr(bundle_module, "_write_durably", write_then_fail)
+    monkeypatch.setattr(bundle_module, "write_durably", write_then_fail)
     with pytest.raises(error):
         write_bundle(tmp_path / "bundle", tiny_manifest(), tiny_members(), overwrite=overwrite)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
@@ -167,12 +167,12 @@ from pathlib import Path
 from fixtures_bundle import tiny_manifest, tiny_members
 from levit_deploy import bundle
 from levit_deploy.commandline import run_command
-write = bundle._write_durably
+write = bundle.write_durably
 def slowly(path, content):
     write(path, content)
     print("written", flush=True)
     time.sleep(30)
-bundle._write_durably = slowly
+bundle.write_durably = slowly
 def command():
     bundle.write_bundle(Path(sys.argv[1]), tiny_manifest(), tiny_members())
     return 0

@@ -67,14 +67,6 @@ def test_openvino_is_tried_without_its_telemetry(run_python: Runs, tmp_path: Pat
     assert files_below(tmp_path) == []
 
 
-@needs_openvino
-def test_the_check_for_files_would_see_openvinos_telemetry(run_python: Runs, tmp_path: Path) -> None:
-    assert run_python("import openvino").returncode == 0
-    if "openvino-telemetry" not in {item.name for item in metadata.distributions()}:
-        pytest.skip("this OpenVINO has no telemetry, so the check has nothing to see")
-    assert files_below(tmp_path), "the check for files no longer sees OpenVINO's telemetry"
-
-
 @pytest.mark.slow
 @pytest.mark.skipif("torch" not in found_modules(), reason="needs PyTorch")
 def test_torch_compile_leaves_no_file(tmp_path: Path) -> None:

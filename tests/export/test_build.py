@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from fixtures_bundle import Runs
 from onnx import numpy_helper
 
 from levit_deploy.bundle import MANIFEST, MODEL, open_bundle, sha256_of
@@ -48,7 +49,8 @@ def test_the_optimised_graph_is_proven_and_used(bundle_path: Path) -> None:
     plain = open_runner(bundle_path)
     outcome = build(bundle_path, engine="onnxruntime")
     assert "12 golden images at batch 1, 2, 3" in outcome.entry.verified
-    assert any("nchwc" in kind for kind in outcome.entry.network["operators"]) or outcome.entry.network["nodes"] > 0
+    assert sum(outcome.entry.network["operators"].values()) == outcome.entry.network["nodes"]
+    assert "HardSwish" not in outcome.entry.network["operators"]  # each is part of something else now
     outcome.bundle.verify()
     with open_runner(bundle_path) as runner:
         assert runner.provenance["graph"] == outcome.entry.files[0]
@@ -81,6 +83,23 @@ def test_an_optimised_graph_of_elsewhere_is_not_used_and_that_is_said(
     assert reason in capfd.readouterr().err
     assert verify_main([str(built_path), "--engine", "onnxruntime"]) == 0
     assert reason in capfd.readouterr().err
+
+
+WATCH_IMPORT = """
+import os, sys
+from pathlib import Path
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "onnxruntime":
+            print("telemetry", os.environ.get("ORT_DISABLE_TELEMETRY"))
+sys.meta_path.insert(0, Watch())
+from levit_engines import open_runner
+open_runner(Path(sys.argv[1]))
+"""
+
+
+def test_telemetry_is_off_before_onnxruntime_is_loaded(built_path: Path, run_python: Runs) -> None:
+    assert run_python(WATCH_IMPORT, built_path).stdout.splitlines()[0] == "telemetry 1"
 
 
 @pytest.mark.parametrize("position", [0, 1], ids=["graph", "weights"])

@@ -67,10 +67,10 @@ def _build(arguments: argparse.Namespace) -> int:
 
 def _engine_name(arguments: argparse.Namespace) -> str:
     """The catalogue's name of what --engine and --provider ask for."""
+    if arguments.provider is not None and arguments.engine != "onnxruntime":
+        _parser().error(f"--provider {arguments.provider} is for --engine onnxruntime; {arguments.engine} has none")
     if arguments.provider in (None, "cpu"):
         return str(arguments.engine)
-    if arguments.engine != "onnxruntime":
-        _parser().error(f"--provider {arguments.provider} is for --engine onnxruntime; {arguments.engine} has none")
     return f"onnxruntime-{arguments.provider}"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from levit_deploy.bundle import MODEL, Bundle
 from levit_deploy.engine_entry import EngineEntry, Profile
 from levit_deploy.errors import ConfigError
-from levit_deploy.onnxruntime_session import SessionSettings, open_session
+from levit_deploy.onnxruntime_session import SessionSettings, import_onnxruntime, open_session
 from levit_engines.built import BuildRequest, Built, refuse_options
 from levit_engines.cpu_build import NO_USE, cpu_requirements
 from levit_engines.progress import OnProgress
@@ -68,9 +68,7 @@ def open_optimized(bundle: Bundle, entry: EngineEntry, threads: int | None) -> o
 
 def libraries() -> dict[str, str]:
     """What an optimised graph is bound to."""
-    import onnxruntime
-
-    return {"onnxruntime": onnxruntime.__version__}
+    return {"onnxruntime": import_onnxruntime().__version__}
 
 
 def _network(graph: bytes) -> Mapping[str, object]:
