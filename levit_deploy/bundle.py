@@ -132,6 +132,8 @@ def open_bundle(path: Path) -> Bundle:
         raise BundleError(f"{path}: {error}") from error
     except ValueError as error:
         raise BundleError(f"{manifest_path}: not JSON ({error})") from error
+    if MODEL not in bundle.manifest.members:
+        raise BundleError(f"{manifest_path}: {MODEL} is not among its members: export the bundle again")
     return bundle
 
 

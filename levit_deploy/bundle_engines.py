@@ -13,11 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from levit_deploy.bundle import MANIFEST, MODEL, Bundle, open_bundle, sha256_of, write_durably
-from levit_deploy.engine_entry import EngineEntry
+from levit_deploy.engine_entry import FOLDER, EngineEntry
 from levit_deploy.errors import BundleError, ConfigError
 from levit_deploy.manifest import Manifest, Member
-
-FOLDER = "engines"
 
 
 def add_engine(
@@ -51,7 +49,9 @@ def add_engine(
         )
         text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         Manifest.from_json(json.loads(text))  # before anything is written: names become paths
-        _write_folder(bundle.path / folder, files)
+        # Named after its content, the folder may be the one that the manifest on disk names: then it stays in place.
+        if not _all_there(current, added):
+            _write_folder(bundle.path / folder, files)
         _replace_file(bundle.path / MANIFEST, text.encode())
         for member in replaced - set(added):
             _remove(bundle.path / member)
@@ -69,6 +69,16 @@ def refuse_existing_engine(bundle: Bundle, name: str, *, overwrite: bool) -> Non
 def _members_of(manifest: Manifest, name: str) -> set[str]:
     engine = manifest.engines.get(name)
     return set() if engine is None else set(engine.files)
+
+
+def _all_there(bundle: Bundle, members: Mapping[str, Member]) -> bool:
+    """Whether the bundle has these very members, and their files are what they should be."""
+    try:
+        return all(
+            bundle.manifest.members.get(name) == member and bundle.read(name) for name, member in members.items()
+        )
+    except BundleError:
+        return False
 
 
 @contextmanager

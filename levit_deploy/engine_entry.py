@@ -8,6 +8,8 @@ from typing import Any
 
 from levit_deploy.errors import BundleError
 
+FOLDER = "engines"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from levit_deploy.onnxruntime_session import available_threads
+from levit_deploy.threads import available_threads
 
 CPU_INFORMATION = Path("/proc/cpuinfo")
 # What decides which kernels an engine can choose; x86 first, then ARM.

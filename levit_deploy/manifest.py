@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from levit_deploy.architectures import LevitConfig, config_for
-from levit_deploy.engine_entry import EngineEntry
+from levit_deploy.engine_entry import FOLDER, EngineEntry
 from levit_deploy.errors import BundleError, ConfigError
 from levit_deploy.preprocessing import Preprocessing
 
@@ -251,8 +251,14 @@ def _members_from_json(document: Mapping[str, object]) -> dict[str, Member]:
 
 def _engines_from_json(document: Mapping[str, object], members: Mapping[str, Member]) -> dict[str, EngineEntry]:
     engines = {name: EngineEntry.from_json(name, entry) for name, entry in document.items()}
+    owners: dict[str, str] = {}
     for name, engine in engines.items():
         for file in engine.files:
             if file not in members:
                 raise BundleError(f"manifest.json: engine {name!r} names {file}, which is not a member")
+            # Replacing an engine removes its files: they must be nobody else's.
+            if not file.startswith(f"{FOLDER}/"):
+                raise BundleError(f"manifest.json: engine {name!r} names {file}, which is not below {FOLDER}/")
+            if owners.setdefault(file, name) != name:
+                raise BundleError(f"manifest.json: engines {owners[file]!r} and {name!r} both name {file}")
     return engines

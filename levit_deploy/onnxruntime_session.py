@@ -8,27 +8,30 @@ before they are loaded.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
-import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from levit_deploy.errors import BundleError, ConfigError, EnvironmentIncompleteError, LevitError
+from levit_deploy.messages import short_message
+from levit_deploy.onnxruntime_plugin import RTX_PROVIDER, rtx_devices
+from levit_deploy.threads import available_threads
 
 if TYPE_CHECKING:
     import onnxruntime
 
 TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
+TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
 TENSORRT_PROVIDER = "TensorrtExecutionProvider"
 GPU_PROVIDERS = (CUDA_PROVIDER, TENSORRT_PROVIDER)
 _MOST_NODES_NAMED = 20
 _LOG_FATAL_ONLY = 4
-_LONGEST_MESSAGE = 300
 
 
 def disable_telemetry() -> None:
@@ -77,7 +80,7 @@ def open_session(
     if settings.provider != CPU_PROVIDER:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
-        session = _session(runtime, model, options, [(settings.provider, dict(settings.provider_options))])
+        session = _session(runtime, model, options, settings)
     except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
         if settings.provider != CPU_PROVIDER and _is_about_provider(error):
             raise _provider_refusal(runtime, model, settings, name) from error
@@ -85,31 +88,6 @@ def open_session(
     if session.get_providers()[0] != settings.provider:
         raise _cannot_start(name, settings.provider)
     return session
-
-
-def available_threads() -> int:
-    """How many threads this process may keep busy: its CPU affinity, or less where a cgroup quota says so."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cgroup_cpu_quota(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
-    return max(1, math.ceil(min(allowed, quota)))
-
-
-def cgroup_cpu_quota(membership: Path, mount: Path) -> float:
-    """CPUs that the tightest cgroup around this process allows; infinity where there is no limit.
-
-    Reads version 2 (`cpu.max`) and version 1 (`cpu.cfs_quota_us`); `membership` is /proc/self/cgroup and
-    `mount` /sys/fs/cgroup. In a container the path may not exist below the mount: then its parents count.
-    """
-    folders = [folder for line in _lines(membership) for folder in _cgroup_folders(line, mount)]
-    return min((_folder_quota(folder) for folder in folders), default=math.inf)
-
-
-def short_message(error: BaseException) -> str:
-    """What ONNX Runtime says, on one line, without its prefix and not longer than a reader bears."""
-    text = " ".join(str(error).split())
-    if text.startswith("[ONNXRuntimeError]"):
-        text = text.split(" : ", 3)[-1]
-    return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "…"
 
 
 def import_onnxruntime() -> Any:
@@ -126,14 +104,27 @@ def import_onnxruntime() -> Any:
 
 
 def _session(
-    runtime: Any, model: bytes | Path, options: Any, providers: list[tuple[str, dict[str, str]]]
+    runtime: Any, model: bytes | Path, options: Any, settings: SessionSettings, *, rest_on_cpu: bool = False
 ) -> onnxruntime.InferenceSession:
+    """A session on the provider asked for; `rest_on_cpu` lets the CPU run what that leaves over."""
     source = model if isinstance(model, bytes) else str(model)
+    wanted = dict(settings.provider_options)
+    if settings.provider == RTX_PROVIDER:  # goes by device, not by name; the CPU follows by itself
+        options.add_provider_for_devices(rtx_devices(runtime)[:1], wanted)
+        providers = None
+    else:
+        providers = [(settings.provider, wanted), *([(CPU_PROVIDER, {})] if rest_on_cpu else [])]
     # Its fallback would print to stdout and try again on the CPU.
     return runtime.InferenceSession(source, options, providers=providers, enable_fallback=0)
 
 
 def _require_provider(runtime: Any, provider: str) -> None:
+    if provider in (TENSORRT_PROVIDER, RTX_PROVIDER):
+        # Neither has an option for it. TF32 keeps 10 bits of the mantissa: not what a fp32 bundle promises.
+        os.environ.setdefault(TF32_VARIABLE, "0")
+    if provider == RTX_PROVIDER:
+        rtx_devices(runtime)
+        return
     available = runtime.get_available_providers()
     if provider not in available:
         raise EnvironmentIncompleteError(
@@ -147,6 +138,9 @@ def _require_provider(runtime: Any, provider: str) -> None:
     if provider in GPU_PROVIDERS and hasattr(runtime, "preload_dlls"):
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
             runtime.preload_dlls()
+    if provider == TENSORRT_PROVIDER:
+        with contextlib.suppress(ImportError, OSError):  # then TensorRT may be a package of the system
+            importlib.import_module("tensorrt_libs")  # loads them where the provider does not look
 
 
 def _session_options(runtime: Any, settings: SessionSettings) -> Any:
@@ -172,9 +166,8 @@ def _provider_refusal(runtime: Any, model: bytes | Path, settings: SessionSettin
     """Why the provider cannot serve the graph: the graph is opened once more, with the CPU for what is left over."""
     options = _session_options(runtime, settings)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    wanted = [(settings.provider, dict(settings.provider_options)), (CPU_PROVIDER, {})]
     try:
-        session = _session(runtime, model, options, wanted)
+        session = _session(runtime, model, options, settings, rest_on_cpu=True)
     except Exception as error:
         return EnvironmentIncompleteError(
             f"{name}: {settings.provider} cannot start here; levit-doctor says what is missing ({short_message(error)})"
@@ -208,33 +201,3 @@ def nodes_elsewhere(session: onnxruntime.InferenceSession, provider: str) -> tup
         if part.ep_name != provider
         for node in part.get_nodes()
     )
-
-
-def _cgroup_folders(line: str, mount: Path) -> Iterator[Path]:
-    """The folders that a line "id:controllers:path" of /proc/self/cgroup means, up to the mount's root."""
-    _, _, rest = line.partition(":")
-    controllers, _, path = rest.partition(":")
-    if controllers and "cpu" not in controllers.split(","):
-        return
-    roots = (mount, mount / "unified") if not controllers else (mount / controllers, mount / "cpu")
-    inner = Path(path.lstrip("/"))
-    for root in roots:
-        yield from (root / folder for folder in (inner, *inner.parents))
-
-
-def _folder_quota(folder: Path) -> float:
-    version2 = " ".join(_lines(folder / "cpu.max"))
-    version1 = " ".join([*_lines(folder / "cpu.cfs_quota_us"), *_lines(folder / "cpu.cfs_period_us")])
-    for text in (version2, version1):
-        quota, _, period = text.partition(" ")
-        # "max" and "-1" mean that there is no limit.
-        if quota.isdecimal() and period.isdecimal() and int(quota) > 0 and int(period) > 0:
-            return int(quota) / int(period)
-    return math.inf
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []

@@ -244,6 +244,6 @@ def _check_closed(runner: BundleRunner, images: Images) -> None:
 
 
 def _resident_bytes() -> int:
-    """Without what was freed but kept for later: growth into such memory could not be seen, and keeping it is no growth."""
+    """Resident memory without what was freed but kept: growth into that would not be seen, and keeping it is none."""
     ctypes.CDLL(None).malloc_trim(0)
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -99,6 +99,9 @@ class FakeCuda:
     def cudaDeviceGetAttribute(self, attribute: int, device: int) -> Any:
         return self._answer("cudaDeviceGetAttribute", lambda: self.capability[attribute])
 
+    def cudaGetDeviceProperties(self, device: int) -> Any:
+        return self._answer("cudaGetDeviceProperties", lambda: SimpleNamespace(name=b"NVIDIA Fake 1\0\0"))
+
     def _reserve(self, size: int) -> int:
         block = ctypes.create_string_buffer(b"\xa5" * size, size)
         self.memory[ctypes.addressof(block)] = block
@@ -189,8 +192,8 @@ class FakeMonitor:
 
 
 class FakeContext:
-    def __init__(self, engine: FakeEngine) -> None:
-        self.engine = engine
+    def __init__(self, engine: FakeEngine, cache: FakeRuntimeCache | None = None) -> None:
+        self.engine, self.cache = engine, cache
         self.addresses: dict[str, int] = {}
         self.shape: tuple[int, ...] = ()
 
@@ -217,13 +220,15 @@ class FakeContext:
 
     def _execute(self, shape: tuple[int, ...]) -> None:
         session, cuda = self.engine.session, self.engine.library.cuda
+        if self.cache is not None:
+            self.cache.kernels |= {f" {shape}".encode()}
         (source,) = session.get_inputs()
         dtype = TYPES[source.type][1]
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         cuda.check(self.addresses[source.name], size)
         images = np.frombuffer(ctypes.string_at(self.addresses[source.name], size), dtype).reshape(shape)
         for output, value in zip(session.get_outputs(), session.run(None, {source.name: images}), strict=True):
-            content = np.ascontiguousarray(value).tobytes()
+            content = np.ascontiguousarray(value + self.engine.library.error()).astype(value.dtype).tobytes()
             cuda.check(self.addresses[output.name], len(content))
             ctypes.memmove(self.addresses[output.name], content, len(content))
 
@@ -266,6 +271,53 @@ class FakeEngine:
         self.library.cuda.events.append("engine freed")
 
 
+class FakeRuntimeCache:
+    """Kernels are the shapes that were run."""
+
+    def __init__(self, library: FakeLibrary) -> None:
+        self.library = library
+        self.kernels: set[bytes] = set()
+
+    def deserialize(self, blob: bytes) -> bool:
+        head, *kernels = blob.split(b";")
+        if head != b"kernels":
+            return False
+        self.kernels = set(kernels)
+        self.library.restored.append(len(kernels))
+        return True
+
+    def serialize(self) -> bytes:
+        return b";".join([b"kernels", *sorted(self.kernels)])
+
+    def __del__(self) -> None:
+        self.library.cuda.events.append("cache freed")
+
+
+class FakeRuntimeConfig:
+    def __init__(self, library: FakeLibrary) -> None:
+        self.library = library
+        self.cache: FakeRuntimeCache | None = None
+
+    def create_runtime_cache(self) -> FakeRuntimeCache:
+        return FakeRuntimeCache(self.library)
+
+    def set_runtime_cache(self, cache: FakeRuntimeCache) -> bool:
+        if self.library.takes_caches:
+            self.cache = cache
+        return self.library.takes_caches
+
+
+class CachingEngine(FakeEngine):
+    """As TensorRT-RTX's: its contexts have settings, and a cache among them."""
+
+    def create_runtime_config(self) -> FakeRuntimeConfig:
+        return FakeRuntimeConfig(self.library)
+
+    def create_execution_context(self, runtime_config: FakeRuntimeConfig | None = None) -> FakeContext | None:
+        cache = None if runtime_config is None else runtime_config.cache
+        return FakeContext(self, cache) if self.library.has_memory else None
+
+
 class FakeRuntime:
     def __init__(self, library: FakeLibrary) -> None:
         self.library = library
@@ -275,7 +327,10 @@ class FakeRuntime:
         if not plan.startswith(MAGIC):
             self.library.say("ERROR", "header.magicTag == kEXPECTED_MAGIC_TAG failed")
             return None
-        return FakeEngine(self.library, self, plan[len(MAGIC) :])
+        if self.library.refusal:
+            self.library.say("ERROR", self.library.refusal)
+            return None
+        return self.library.Engine(self.library, self, plan[len(MAGIC) :])
 
     def __del__(self) -> None:
         self.library.cuda.events.append("runtime freed")
@@ -289,6 +344,8 @@ class FakeLibrary:
     ProfilingVerbosity = enumeration("LAYER_NAMES_ONLY", "NONE", "DETAILED")
     NetworkDefinitionCreationFlag = enumeration("EXPLICIT_BATCH", "STRONGLY_TYPED")
     MemoryPoolType = enumeration("WORKSPACE")
+    BuilderFlag = enumeration("FP16", "TF32")
+    Engine = FakeEngine
 
     def __init__(self, cuda: FakeCuda, version: str = VERSION) -> None:
         self.cuda = cuda
@@ -298,6 +355,10 @@ class FakeLibrary:
         self.shapes: list[tuple[int, ...]] = []
         self.accepts_shapes = self.has_memory = True
         self.fails = self.fails_in_capture = False
+        self.refusal = ""
+        self.takes_caches = True
+        self.restored: list[int] = []
+        self.error: Callable[[], float] = float
         self.information = '{"Layers": []}'
 
     def say(self, severity: str, message: str) -> None:
@@ -309,8 +370,10 @@ class FakeLibrary:
 
 
 class SpecializingFake(FakeLibrary):
-    """As TensorRT-RTX: compiles kernels for shapes while it runs, and judges headers."""
+    """As TensorRT-RTX: compiles kernels for shapes while it runs and keeps them, judges headers, names its GPUs."""
 
+    Engine = CachingEngine
+    ComputeCapability = enumeration(NONE=0, CURRENT=1, SM75=75, SM80=80, SM86=86, SM89=89, SM120=120)
     DynamicShapesKernelSpecializationStrategy = enumeration("LAZY", "EAGER")
     EngineInvalidityDiagnostics = enumeration(VERSION_MISMATCH=1, INSUFFICIENT_GPU_MEMORY=16, MALFORMED_ENGINE=32)
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from levit_deploy.bundle import MODEL, Bundle, open_bundle
 from levit_deploy.bundle_engines import add_engine, refuse_existing_engine
 from levit_deploy.engine_entry import EngineEntry
-from levit_deploy.errors import ConfigError
+from levit_deploy.errors import ConfigError, ExportError
 from levit_deploy.machine import describe_machine
 from levit_deploy.progress import Observer, StageClock
 from levit_engines.built import BuildRequest, Built
-from levit_engines.bundle_runner import require_specification
+from levit_engines.bundle_runner import BundleRunner, require_specification
 from levit_engines.catalogue import CATALOGUE
 from levit_engines.progress import OnProgress
 from levit_engines.self_test import self_test
@@ -107,4 +107,12 @@ def _prove(bundle: Bundle, engine: str, entry: EngineEntry, built: Built, thread
         trial = add_engine(open_bundle(copy), engine, entry, built.files, overwrite=True)
         module = import_module(CATALOGUE[engine].module)
         with module.open_runner(trial, engine, threads) as runner:
+            _require_own_file(runner, trial.manifest.engines[engine])
             return self_test(runner, trial, engine)
+
+
+def _require_own_file(runner: BundleRunner, entry: EngineEntry) -> None:
+    """Raise ExportError when the engine was opened from the bundle's graph instead of what was built."""
+    opened = runner.provenance["graph"]
+    if opened != entry.files[0]:
+        raise ExportError(f"the built engine was not used but {opened}: {'; '.join(runner.notes) or 'report this'}")

@@ -46,7 +46,7 @@ class Built:
 def refuse_options(request: BuildRequest, engine: str, reasons: Mapping[str, str]) -> None:
     """Raise ConfigError for the first option of `request` that is set though `reasons` says why it has no use."""
     for field, reason in reasons.items():
-        if getattr(request, field):
+        if getattr(request, field) not in (None, ()):
             raise ConfigError(f"--{field.replace('_', '-').replace('capabilities', 'capability')}: {engine} {reason}")
 
 

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
     """One way to run a bundle's graph.
 
-    `packages` maps what must be importable to the extra that installs it. `buildable` engines can be compiled into the
-    bundle by levit-build; those that `need_building` run in no other way. `module` has `open_runner`, and `build` where
-    the engine is buildable.
+    `distributions` maps what must be importable, what makes the engine first, to the package that pip installs it from,
+    less the CUDA release in its name; `extra` is ours that installs them all. `buildable` engines can be compiled into
+    the bundle by levit-build, those of a GPU that `builds_without_gpu` also where there is none, and those that
+    `need_building` run in no other way. `module` has `open_runner`, and `build` where the engine is buildable.
     """
 
     name: str
     title: str
     module: str
-    packages: Mapping[str, str]
+    extra: str
+    distributions: Mapping[str, str]
     device: str = "cpu"
     buildable: bool = False
+    builds_without_gpu: bool = False
     needs_building: bool = False
-    provider: str | None = field(default=None)
+    provider: str | None = None
+
+    @property
+    def packages(self) -> Mapping[str, str]:
+        """What must be importable, and the extra that installs it."""
+        return dict.fromkeys(self.distributions, self.extra)
 
 
 CATALOGUE = {
@@ -32,7 +40,8 @@ CATALOGUE = {
             name="onnxruntime",
             title="ONNX Runtime, CPU",
             module="levit_engines.onnxruntime",
-            packages={"onnxruntime": "cpu"},
+            extra="cpu",
+            distributions={"onnxruntime": "onnxruntime"},
             buildable=True,
             provider="CPUExecutionProvider",
         ),
@@ -40,7 +49,8 @@ CATALOGUE = {
             name="onnxruntime-cuda",
             title="ONNX Runtime, CUDA",
             module="levit_engines.onnxruntime",
-            packages={"onnxruntime": "gpu"},
+            extra="gpu",
+            distributions={"onnxruntime": "onnxruntime-gpu"},
             device="cuda",
             provider="CUDAExecutionProvider",
         ),
@@ -48,22 +58,37 @@ CATALOGUE = {
             name="onnxruntime-tensorrt",
             title="ONNX Runtime, TensorRT",
             module="levit_engines.onnxruntime",
-            packages={"onnxruntime": "gpu"},
+            extra="gpu",
+            distributions={"onnxruntime": "onnxruntime-gpu"},
             device="cuda",
             provider="TensorrtExecutionProvider",
+        ),
+        Engine(
+            name="onnxruntime-tensorrt-rtx",
+            title="ONNX Runtime, TensorRT-RTX",
+            module="levit_engines.onnxruntime",
+            extra="rtx-onnxruntime",
+            distributions={
+                "onnxruntime": "onnxruntime",
+                "onnxruntime_ep_nv_tensorrt_rtx": "onnxruntime-ep-nv-tensorrt-rtx",
+            },
+            device="cuda",
+            provider="NvTensorRTRTXExecutionProvider",
         ),
         Engine(
             name="openvino",
             title="OpenVINO, CPU",
             module="levit_engines.openvino",
-            packages={"openvino": "openvino"},
+            extra="openvino",
+            distributions={"openvino": "openvino"},
             buildable=True,
         ),
         Engine(
             name="tensorrt",
             title="TensorRT",
             module="levit_engines.tensorrt",
-            packages={"tensorrt": "gpu", "cuda.bindings": "gpu"},
+            extra="gpu",
+            distributions={"tensorrt": "tensorrt", "cuda.bindings": "cuda-bindings"},
             device="cuda",
             buildable=True,
             needs_building=True,
@@ -72,22 +97,26 @@ CATALOGUE = {
             name="tensorrt-rtx",
             title="TensorRT-RTX",
             module="levit_engines.tensorrt",
-            packages={"tensorrt_rtx": "rtx", "cuda.bindings": "rtx"},
+            extra="rtx",
+            distributions={"tensorrt_rtx": "tensorrt-rtx", "cuda.bindings": "cuda-bindings"},
             device="cuda",
             buildable=True,
+            builds_without_gpu=True,
             needs_building=True,
         ),
         Engine(
             name="torch-eager",
             title="PyTorch, eager",
             module="levit_engines.torch",
-            packages={"torch": "export"},
+            extra="export",
+            distributions={"torch": "torch"},
         ),
         Engine(
             name="torch-compile",
             title="PyTorch, torch.compile",
             module="levit_engines.torch",
-            packages={"torch": "export"},
+            extra="export",
+            distributions={"torch": "torch"},
         ),
     )
 }

@@ -14,7 +14,8 @@ import onnx
 from numpy.typing import NDArray
 
 from levit_deploy.errors import BundleError, ExportError
-from levit_deploy.onnxruntime_session import SessionSettings, open_session, short_message
+from levit_deploy.messages import short_message
+from levit_deploy.onnxruntime_session import SessionSettings, open_session
 from levit_deploy.probes import INPUT_PATH, Probe, Role, sample
 from levit_export.naming import INPUT_NAME, LOGITS_NAME, SEPARATOR, TOP_K_NAMES
 

@@ -94,6 +94,31 @@ def test_what_fails_half_way_leaves_a_true_manifest(
     assert not [name for name in everything_in(bundle.path) if "partial" in name]
 
 
+def test_the_same_engine_again_never_leaves_its_folder_empty(
+    make_bundle: BundleFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = make_bundle()
+    first = add_engine(bundle, "some-engine", entry_for(bundle), FILES)
+    monkeypatch.setattr(bundle_engines, "_write_folder", lambda *_: pytest.fail("was written again"))
+    again = add_engine(first, "some-engine", entry_for(bundle, verified="later"), FILES, overwrite=True)
+    again.verify()
+    assert again.manifest.engines["some-engine"].verified == "later"
+
+
+@pytest.mark.parametrize("damage", [b"", b"another plan", None], ids=["empty", "altered", "missing"])
+def test_a_damaged_engine_is_mended_by_the_same_build(damage: bytes | None, make_bundle: BundleFactory) -> None:
+    bundle = make_bundle()
+    first = add_engine(bundle, "some-engine", entry_for(bundle), FILES)
+    file = bundle.path / first.manifest.engines["some-engine"].files[0]
+    if damage is None:
+        file.unlink()
+    else:
+        file.write_bytes(damage)
+    with pytest.raises(BundleError):
+        first.verify()
+    add_engine(first, "some-engine", entry_for(bundle), FILES, overwrite=True).verify()
+
+
 def test_an_engine_of_a_replaced_model_is_not_added(make_bundle: BundleFactory) -> None:
     bundle = make_bundle()
     with pytest.raises(BundleError, match="was replaced while"):
@@ -166,6 +191,7 @@ def test_every_field_of_an_engine_is_there_and_of_its_type(field: str, value: ob
     [
         ({"files": ["engines/a/other"]}, "not a member"),
         ({"files": ["../outside"]}, "not a member"),
+        ({"files": ["model.onnx"]}, "not below engines/"),
         ({"profile": {"minimum": 2, "optimum": 1, "maximum": 4}}, "minimum <= optimum"),
         ({"profile": {"minimum": 1, "optimum": 1}}, "must hold minimum, optimum, maximum"),
         ({"profile": {"minimum": True, "optimum": 1, "maximum": 1}}, "whole numbers"),
@@ -177,6 +203,13 @@ def test_every_field_of_an_engine_is_there_and_of_its_type(field: str, value: ob
 def test_values_out_of_range_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(BundleError, match=message):
         Manifest.from_json(with_engine(**changes))
+
+
+def test_a_file_belongs_to_one_engine() -> None:
+    document = with_engine()
+    document["engines"]["b"] = document["engines"]["a"]
+    with pytest.raises(BundleError, match="engines 'a' and 'b' both name engines/a/plan"):
+        Manifest.from_json(document)
 
 
 @pytest.mark.parametrize("engines", [{"a": 1}, {"a": []}, []])

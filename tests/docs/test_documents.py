@@ -20,6 +20,7 @@ SCRIPTS = Path(sys.executable).parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/**/*.md")])
 LINK = re.compile(r"\]\((?!https?://|#)(?P<target>[^)#\s]+)")
+LEVIT_RUN_HELP = ROOT / "engines" / "runtime" / "cli" / "arguments.cpp"
 PHOTOGRAPH = ROOT / "levit_deploy" / "data" / "photographs" / "coffee.jpg"
 
 
@@ -53,8 +54,9 @@ def test_links_lead_to_files(document):
 def test_options_that_are_named_exist(document):
     help_text = "".join(
         subprocess.run([SCRIPTS / command, "--help"], capture_output=True, text=True, check=True).stdout
-        for command in ("levit-export", "levit-build", "levit-classify", "levit-verify", "levit-doctor")
+        for command in ("levit-export", "levit-build", "levit-classify", "levit-verify", "levit-doctor", "levit-bench")
     )
+    help_text += LEVIT_RUN_HELP.read_text(encoding="utf-8")
     named = set(re.findall(r"`[^`\n]*?(--[a-z0-9-]+)", document.read_text(encoding="utf-8")))
     known = set(re.findall(r"(?<![\w-])--[a-z0-9-]+", help_text))
     assert named - known <= {"--rounds"}

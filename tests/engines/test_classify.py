@@ -12,6 +12,7 @@ from fixtures_bundle import WEIGHTS, BundleFactory, tiny_model
 
 from levit_deploy.bundle import LABELS, MODEL, Bundle
 from levit_deploy.preprocessing import normalize, preprocess_file
+from levit_deploy.threads import available_threads
 from levit_engines.cli.classify import main
 
 
@@ -51,6 +52,7 @@ def test_every_kind_of_bundle_gives_the_right_classes(
     assert main([str(bundle.path), *map(str, images), "--json", "--top-k", "3"]) == 0
     document = printed_json(capsys)
     assert (document["bundle"], document["engine"]) == (str(bundle.path), "onnxruntime")
+    assert (document["device"], document["threads"]) == ("cpu", available_threads())
     assert [image["file"] for image in document["images"]] == [str(file) for file in images]
     for file, image in zip(images, document["images"], strict=True):
         expected = expected_top(bundle, file)[:3]
@@ -66,11 +68,12 @@ def test_the_table_shows_rank_name_index_and_probability(
     make_bundle: BundleFactory, images: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle = make_bundle(batch=2)
-    assert main([str(bundle.path), *map(str, images[:3])]) == 0
+    assert main([str(bundle.path), *map(str, images[:3]), "--threads", "2"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert "\x1b" not in out
     lines = out.splitlines()
+    assert lines[-1] == "engine onnxruntime, device cpu, threads 2"
     assert sum("class name" in line for line in lines) == 3
     index, probability = expected_top(bundle, images[0])[0]
     best = next(line for line in lines if f"name {index}" in line)

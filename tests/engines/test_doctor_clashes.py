@@ -8,7 +8,7 @@ from levit_engines.doctor.packages import cuda_wheel, packages_of
 from levit_engines.doctor.probe import IMPORT, RUN, Outcome
 
 CUDA_13_GPU_STACK = (
-    *("torch", "onnx", "openvino", "cuda-bindings", "cuda-python", "nvidia-cublas", "nvidia-cudnn-cu13"),
+    *("torch", "onnx", "openvino", "cuda-bindings", "cuda-python", "nvidia-cufft", "nvidia-cudnn-cu13"),
     *("tensorrt", "tensorrt-cu13", "tensorrt-cu13-bindings", "tensorrt-cu13-libs"),
     *("tensorrt-rtx-cu13", "tensorrt-rtx-cu13-libs", "onnxruntime-ep-nv-tensorrt-rtx"),
 )
@@ -40,6 +40,37 @@ def test_libraries_of_two_cuda_releases():
     assert set(clash.packages) == {"nvidia-cublas-cu12", "nvidia-cudnn-cu13", "tensorrt-cu13"}
     assert clash.consequence.endswith("(CUDA 12 and 13)")
     assert clash.remedy == "keep those of CUDA 13: pip uninstall -y nvidia-cublas-cu12"
+
+
+# As CUDA 13 names its libraries, of which each counts its own releases; and what is none of them.
+OF_CUDA_13 = {
+    "nvidia-cublas": "13.10.0.20",
+    "nvidia-cuda-runtime": "13.5.37",
+    "nvidia-cufft": "12.5.0.14",
+    "nvidia-curand": "10.4.5.25",
+    "nvidia-ml-py": "13.580.82",
+}
+
+
+def test_libraries_whose_names_say_no_cuda_release():
+    (clash,) = find_clashes(make_facts({**OF_CUDA_13, "nvidia-cublas-cu12": "12.9"}))
+    assert set(clash.packages) == {"nvidia-cublas-cu12", *OF_CUDA_13} - {"nvidia-ml-py"}
+    assert clash.remedy == "keep those of CUDA 13: pip uninstall -y nvidia-cublas-cu12"
+
+
+def test_libraries_whose_names_say_no_cuda_release_beside_a_pytorch_for_another():
+    (clash,) = find_clashes(make_facts({**OF_CUDA_13, "nvidia-cublas-cu12": "12.9", "torch": "2.13.0+cu128"}))
+    names = "nvidia-cublas nvidia-cuda-runtime nvidia-cufft nvidia-curand"
+    assert clash.remedy == f"keep those of CUDA 12: pip uninstall -y {names}"
+
+
+@pytest.mark.parametrize("others", [{"tensorrt-cu13": "10.16.1"}, {"nvidia-cudnn-cu13": "9.28"}, {"nvidia-ml-py": "1"}])
+def test_libraries_whose_names_say_no_cuda_release_beside_the_same_release(others):
+    assert find_clashes(make_facts({**OF_CUDA_13, **others})) == ()
+
+
+def test_where_no_version_tells_the_cuda_release_nothing_is_said():
+    assert find_clashes(make_facts({"nvidia-cufft": "12.5.0.14", "nvidia-cublas-cu12": "12.9"})) == ()
 
 
 def test_the_cuda_that_pytorch_was_built_for_is_kept():
@@ -112,3 +143,5 @@ def test_packages_of_a_module():
     assert packages_of("tensorrt", packages, ()) == ("tensorrt",)
     assert packages_of("onnxruntime", packages, ("onnxruntime-gpu",)) == ("onnxruntime-gpu",)
     assert packages_of("openvino", packages, ()) == ()
+    plugin = versions("onnxruntime", "onnxruntime-ep-nv-tensorrt-rtx", "onnxruntime-ep-nv-tensorrt-rtx-cu13")
+    assert packages_of("onnxruntime_ep_nv_tensorrt_rtx", plugin, ()) == tuple(plugin)[1:]

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+from levit_deploy.onnxruntime_plugin import RTX_PACKAGE
 from levit_engines.catalogue import CATALOGUE
 from levit_engines.doctor import sample
 from levit_engines.doctor.diagnosis import main_module
@@ -65,6 +66,14 @@ def test_a_provider_that_the_build_lacks_is_named():
     found = probe("onnxruntime-cuda")
     assert (found.outcome, found.stage) == (Outcome.FAILED, PROVIDER)
     assert "this build has no CUDAExecutionProvider" in found.reason
+
+
+@pytest.mark.skipif("onnxruntime" not in INSTALLED, reason="needs ONNX Runtime")
+@pytest.mark.skipif(RTX_PACKAGE in INSTALLED, reason="says what happens without the package")
+def test_a_provider_whose_package_is_not_there_is_named():
+    found = probe("onnxruntime-tensorrt-rtx")
+    assert (found.outcome, found.stage) == (Outcome.FAILED, PROVIDER)
+    assert RTX_PACKAGE in found.reason
 
 
 @pytest.mark.parametrize("engine", [name for name in ON_CPU if name != "torch-compile"])

@@ -61,7 +61,7 @@ def test_every_failure_has_a_reason_and_a_remedy(name, outcome):
     ],
     ids=["no GPU", "no driver", "driver fails", "no GPU seen"],
 )
-@pytest.mark.parametrize("name", ["onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt"])
+@pytest.mark.parametrize("name", ["onnxruntime-cuda", "onnxruntime-tensorrt", "onnxruntime-tensorrt-rtx", "tensorrt"])
 def test_without_a_gpu_that_is_the_reason(name, nvidia, reason, remedy):
     for probe in (None, make_probe(name, Outcome.FAILED, OPEN, "something about CUDA")):
         found = verdict(name, make_facts(nvidia=nvidia), probe)
@@ -115,6 +115,30 @@ def test_the_cpu_build_of_onnxruntime_beside_a_gpu_is_to_be_replaced():
     assert verdict("onnxruntime-cuda", facts, probe).remedy == remedy
 
 
+@pytest.mark.parametrize(
+    ("stage", "reason", "remedy"),
+    [
+        (PROVIDER, "No module named 'onnxruntime_ep_nv_tensorrt_rtx'", 'pip install "levit-deploy[rtx-onnxruntime]"'),
+        (
+            DEVICE,
+            'ONNX Runtime 1.23.2 is too old for it: pip install "levit-deploy[rtx-onnxruntime]"',
+            'pip install "levit-deploy[rtx-onnxruntime]"',
+        ),
+        (
+            DEVICE,
+            "the driver shows it no GPU of compute capability 8.6",
+            "use another engine for this GPU (onnxruntime-cuda, tensorrt), or update its driver",
+        ),
+    ],
+    ids=["package", "runtime", "GPU"],
+)
+def test_what_the_plug_in_provider_lacks(stage, reason, remedy):
+    name = "onnxruntime-tensorrt-rtx"
+    facts = make_facts(builds=["onnxruntime"], nvidia=WITH_GPU)
+    found = verdict(name, facts, make_probe(name, Outcome.FAILED, stage, reason))
+    assert (found.state, found.reason, found.remedy) == (State.FAILS, reason, remedy)
+
+
 def test_what_ends_a_clash_comes_before_what_mends_an_engine():
     facts = make_facts(builds=["onnxruntime", "onnxruntime-gpu"], nvidia=WITH_GPU)
     probe = make_probe("onnxruntime-cuda", Outcome.FAILED, PROVIDER, "this build has no CUDAExecutionProvider")
@@ -157,7 +181,8 @@ def test_to_build_only_is_not_to_work():
 def test_only_what_is_installed_is_tried():
     facts = make_facts(modules=["onnxruntime", "onnx", "cuda.bindings"])
     tasks = {task.target for task in plan_probes(tuple(CATALOGUE), facts)}
-    assert tasks == {"onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "onnx", "cuda.bindings"}
+    of_onnxruntime = {name for name in CATALOGUE if name.startswith("onnxruntime")}
+    assert tasks == {*of_onnxruntime, "onnx", "cuda.bindings"}
     assert {task.target for task in plan_probes(["onnxruntime"], facts)} == {"onnxruntime", "onnx"}
 
 

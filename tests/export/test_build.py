@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from levit_deploy.bundle import MANIFEST, MODEL, open_bundle, sha256_of
 from levit_deploy.bundle_engines import add_engine
-from levit_deploy.errors import BundleError, ConfigError, EnvironmentIncompleteError, ParityError
+from levit_deploy.errors import BundleError, ConfigError, EnvironmentIncompleteError, ExportError, ParityError
 from levit_engines import build, open_runner
 from levit_engines.built import BuildRequest
 from levit_engines.cli import build as command
@@ -207,7 +207,7 @@ def test_unknown_engines_and_options_are_refused_in_python(bundle_path: Path) ->
 def test_an_engine_that_was_not_built_says_how(bundle_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(EnvironmentIncompleteError, match=r"levit-build .* --engine tensorrt-rtx"):
         open_runner(bundle_path, engine="tensorrt-rtx")
-    assert verify_main([str(bundle_path), "--engine", "tensorrt-rtx"]) == 1  # it was asked for
+    assert verify_main([str(bundle_path), "--engine", "tensorrt-rtx"]) == 4
     assert "levit-build" in capfd.readouterr().out
 
 
@@ -219,4 +219,26 @@ def test_an_engine_that_cannot_run_here_is_a_note_unless_it_was_asked_for(
     add_engine(bundle, "tensorrt-rtx", entry, {"plan": b"of another world"})
     assert verify_main([str(bundle_path)]) == 0
     assert "note: tensorrt-rtx: " in capfd.readouterr().err
-    assert verify_main([str(bundle_path), "--engine", "tensorrt-rtx"]) == 1
+    assert verify_main([str(bundle_path), "--engine", "tensorrt-rtx"]) == 4
+
+
+def test_an_entry_of_an_engine_that_is_not_known_is_a_note(
+    bundle_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    entry = replace(build(bundle_path, engine="onnxruntime").entry, files=("beads",))
+    add_engine(open_bundle(bundle_path), "abacus", entry, {"beads": b"of a later release"})
+    assert verify_main([str(bundle_path)]) == 0
+    assert "note: abacus: this levit-deploy does not know this engine" in capfd.readouterr().err
+
+
+def test_an_engine_that_falls_back_to_the_graph_proves_nothing(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = optimized.build
+    monkeypatch.setattr(
+        "levit_engines.onnxruntime.build",
+        lambda *arguments: replace(original(*arguments), libraries={"onnxruntime": "0.1"}),
+    )
+    with pytest.raises(ExportError, match=r"was not used but model\.onnx: .*made for onnxruntime 0\.1"):
+        build(bundle_path, engine="onnxruntime")
+    assert not (bundle_path / "engines").exists()

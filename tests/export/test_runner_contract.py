@@ -34,6 +34,8 @@ EXPORTS: dict[str, dict[str, Any]] = {
 KINDS = ("dynamic", "static uint8")
 # Its compiler takes a minute of CPU for each program: one program is looked at here.
 SLOW = {"torch-compile"}
+# Only these may be missing: the others need no more than what pip installs.
+NEED_MORE = {"torch-compile"} | {name for name, engine in CATALOGUE.items() if engine.device != "cpu"}
 CASES = [
     pytest.param((name, kind), id=f"{name} {kind}", marks=[pytest.mark.slow] if name in SLOW else [])
     for name in CATALOGUE
@@ -56,7 +58,7 @@ class Case:
 
 @pytest.fixture(scope="module")
 def missing() -> dict[str, str]:
-    """What the engines of GPUs lack here, found when the first of their cases was tried."""
+    """What engines lack here, found when the first of their cases was tried."""
     return {}
 
 
@@ -78,7 +80,7 @@ def case(
             bundle = build(copy, engine=engine).bundle
         runner = open_runner(bundle, engine=engine, threads=1)
     except EnvironmentIncompleteError as error:
-        if CATALOGUE[engine].device == "cpu":
+        if engine not in NEED_MORE:
             raise
         missing[engine] = f"{CATALOGUE[engine].title}: {error}"
         pytest.skip(missing[engine])

@@ -302,7 +302,7 @@ def test_importing_the_engine_imports_no_pytorch(run_python: Runs) -> None:
 
 
 def test_what_a_compiler_says_is_one_short_line() -> None:
-    error = compiling._refusal(RuntimeError("\n\nfirst " + "x" * 1000 + "\nsecond"))
+    error = compiling.refusal(RuntimeError("\n\nfirst " + "x" * 1000 + "\nsecond"))
     assert not isinstance(error, EnvironmentIncompleteError)
     assert str(error).startswith("torch.compile failed: first x")
     assert len(str(error)) < 400

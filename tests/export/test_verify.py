@@ -416,7 +416,7 @@ def test_an_engine_that_cannot_run_is_a_miss_with_its_reason(bundle, run, monkey
 
     monkeypatch.setattr(candidates, "open_runner", missing)
     code, out, err = run(bundle, "--engine", "onnxruntime")
-    assert (code, err) == (1, "")
+    assert (code, err) == (4, "")
     row = next(line for line in out.splitlines() if line.startswith("✗ onnxruntime "))
     assert "not run" in row
     assert "✓ traced " in out

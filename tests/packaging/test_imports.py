@@ -25,7 +25,8 @@ NEED_TORCH = (
     "levit_benchmarks.defects",
     "levit_benchmarks.graph_defects",
     "levit_benchmarks.study_inputs",
-    "levit_benchmarks.peers.",
+    "levit_benchmarks.peers.timm_export",
+    "levit_benchmarks.peers.transformers_export",
 )
 # Exactly this module, not what has it as a prefix (levit_deploy.module_truth runs anywhere).
 NEED_TORCH_EXACTLY = ("levit_deploy.model",)

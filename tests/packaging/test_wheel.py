@@ -23,9 +23,10 @@ DATA = {
     "levit_deploy/data/photographs/README.md",
     *(f"levit_deploy/data/photographs/{name}.jpg" for name in ("astronaut", "chelsea", "coffee", "rocket")),
     "levit_engines/verification/report.html.jinja",
+    "levit_benchmarks/bench/report.html.jinja",
     *(f"{package}/py.typed" for package in SOURCES),
 }
-COMMANDS = {"levit-export", "levit-build", "levit-classify", "levit-verify", "levit-doctor"}
+COMMANDS = {"levit-export", "levit-build", "levit-classify", "levit-verify", "levit-doctor", "levit-bench"}
 
 
 @pytest.fixture(scope="module")

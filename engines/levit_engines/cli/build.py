@@ -20,8 +20,8 @@ DESCRIPTION = """\
 Compile the graph of a bundle for an engine and add it to the bundle's engines/. Where the engine can run on this
 machine it must first reproduce the golden logits; else the manifest says that it was not run.
 """
-ENGINES = ("onnxruntime", "tensorrt", "tensorrt-rtx", "openvino")
-PROVIDERS = ("cpu", "cuda", "tensorrt")
+ENGINES = tuple(name for name, engine in CATALOGUE.items() if engine.buildable)
+PROVIDERS = ("cpu", *(name.partition("-")[2] for name in CATALOGUE if name.startswith("onnxruntime-")))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_names,
         default=(),
         metavar="X.Y,…",
-        help="GPUs to build for (tensorrt-rtx; default: the library's own, 8.0 and later)",
+        help="GPUs to build for (tensorrt-rtx; default: all that the library knows, from 8.0 on)",
     )
     for name, meaning in (("min", "smallest"), ("opt", "most frequent"), ("max", "largest")):
         parser.add_argument(f"--{name}-batch", type=positive_int, metavar="N", help=f"{meaning} batch to build for")

@@ -79,9 +79,9 @@ def _classify(arguments: argparse.Namespace) -> int:
     if bundle.manifest.weights.get("origin") == "untrained":
         print_line(f"{PROGRAM}: {arguments.bundle}: untrained weights, the probabilities mean nothing")
     if arguments.json:
-        print_json(_document(arguments, guesses))
+        print_json(_document(arguments, guesses, runner))
     else:
-        _print_tables(arguments.images, guesses)
+        _print_tables(arguments.images, guesses, runner)
     return 0
 
 
@@ -122,19 +122,26 @@ def _best(logits: NDArray[np.float32], labels: Sequence[str], file: Path, *, top
     ]
 
 
-def _document(arguments: argparse.Namespace, guesses: Sequence[Sequence[Guess]]) -> dict[str, Any]:
+def _document(arguments: argparse.Namespace, guesses: Sequence[Sequence[Guess]], runner: Runner) -> dict[str, Any]:
     images = [
         {"file": str(file), "top": [_guess_document(guess) for guess in best]}
         for file, best in zip(arguments.images, guesses, strict=True)
     ]
-    return {"bundle": str(arguments.bundle), "engine": arguments.engine, "images": images}
+    threads = runner.provenance.get("threads")
+    return {
+        "bundle": str(arguments.bundle),
+        "engine": arguments.engine,
+        "device": runner.device,
+        "threads": None if threads is None else int(threads),
+        "images": images,
+    }
 
 
 def _guess_document(guess: Guess) -> dict[str, Any]:
     return {"rank": guess.rank, "class": guess.index, "name": guess.name, "probability": guess.probability}
 
 
-def _print_tables(files: Sequence[Path], guesses: Sequence[Sequence[Guess]]) -> None:
+def _print_tables(files: Sequence[Path], guesses: Sequence[Sequence[Guess]], runner: Runner) -> None:
     # Rich takes 100 ms to import, so only who looks at tables waits for it.
     from rich.console import Console
     from rich.table import Table
@@ -154,3 +161,6 @@ def _print_tables(files: Sequence[Path], guesses: Sequence[Sequence[Guess]]) -> 
             name, percent = Text(printable(guess.name)), f"{100 * guess.probability:.2f} %"
             table.add_row(str(guess.rank), name, str(guess.index), percent)
         console.print(table)
+    run = {**runner.provenance, "device": runner.device}
+    facts = [f"{name} {run[name]}" for name in ("engine", "device", "threads") if name in run]
+    console.print(", ".join(facts), highlight=False)

@@ -50,7 +50,7 @@ def _verify(arguments: argparse.Namespace, command: str) -> int:
         print_json(report.to_json())
     else:
         print_report(report, page=arguments.report)
-    return 0 if report else 1
+    return report.exit_code
 
 
 def _needed(request: VerifyRequest) -> dict[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from levit_engines.doctor.facts import Facts
-from levit_engines.doctor.packages import cuda_wheel, packages_of
+from levit_engines.doctor.packages import cuda_wheels, packages_of
 from levit_engines.doctor.probe import IMPORT, Outcome, Probe
 
 
@@ -58,11 +58,8 @@ def _onnxruntime_clash(facts: Facts) -> list[Clash]:
 
 def _cuda_clashes(packages: Mapping[str, str]) -> list[Clash]:
     families: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for name in sorted(packages):
-        wheel = cuda_wheel(name)
-        if wheel is not None:
-            family, major = wheel
-            families["nvidia" if family.startswith("nvidia") else family][major].append(name)
+    for name, (family, major) in cuda_wheels(packages).items():
+        families["nvidia" if family.startswith("nvidia") else family][major].append(name)
     kept = _major_of_torch(packages)
     twice = {family: majors for family, majors in families.items() if len(majors) > 1 and family != "nvidia"}
     clashes = [

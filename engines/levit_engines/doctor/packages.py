@@ -13,17 +13,20 @@ _RELEVANT = re.compile(
     r"torch|onnx|onnxsim|onnxruntime(-.+)?|ort-.+|openvino(-.+)?|tensorrt(-.+)?|cuda-(bindings|python)|nvidia-.+"
 )
 _CUDA_WHEEL = re.compile(r"^(?P<family>(?:nvidia|tensorrt|onnxruntime)(?:-.+?)?)-cu(?P<major>\d{2})(?:-.+)?$")
-# What each is imported as; of CUDA's and TensorRT's wheels the variable parts of the names are left away.
+# Since CUDA 13 the names of CUDA's own libraries say no release. That of all of them is the version of its runtime;
+# where that is not installed, of another that is counted alike.
+_CUDA_LIBRARY = re.compile(
+    r"nvidia-(cublas|cuda-(cccl|crt|culibos|cupti|nvcc|nvrtc|nvtx|opencl|runtime)|cufft|cufile|curand|cusolver|cusparse"
+    r"|npp|nvfatbin|nvjitlink|nvjpeg|nvml-dev|nvtx|nvvm)"
+)
+_COUNTED_AS_CUDA = ("nvidia-cuda-runtime", "nvidia-cublas", "nvidia-cuda-nvrtc", "nvidia-nvjitlink")
+# What each is imported as; the release of CUDA is left away in the names. No engine is made of the first two.
 _MODULES: Mapping[str, str] = {
-    "torch": "torch",
     "onnx": "onnx",
     "onnxsim": "onnxsim",
-    "openvino": "openvino",
-    "tensorrt": "tensorrt",
-    "tensorrt-rtx": "tensorrt_rtx",
-    "cuda-bindings": "cuda.bindings",
+    **{name: module for engine in CATALOGUE.values() for module, name in engine.distributions.items()},
 }
-MODULES = tuple(sorted({*_MODULES.values(), *(name for engine in CATALOGUE.values() for name in engine.packages)}))
+MODULES = tuple(sorted(set(_MODULES.values())))
 
 
 def installed_packages() -> tuple[dict[str, str], tuple[str, ...]]:
@@ -54,6 +57,16 @@ def cuda_wheel(name: str) -> tuple[str, str] | None:
     """Family and CUDA major of a wheel for one CUDA only: "tensorrt-rtx-cu13-libs" gives ("tensorrt-rtx", "13")."""
     match = _CUDA_WHEEL.match(name)
     return (match["family"], match["major"]) if match else None
+
+
+def cuda_wheels(packages: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Family and CUDA major of every package that is for one CUDA only."""
+    versions = (packages[name] for name in _COUNTED_AS_CUDA if name in packages)
+    unnamed = next(versions, "").partition(".")[0]
+    found = {name: cuda_wheel(name) for name in sorted(packages)}
+    if unnamed:
+        found |= {name: (name, unnamed) for name in found if _CUDA_LIBRARY.fullmatch(name)}
+    return {name: wheel for name, wheel in found.items() if wheel is not None}
 
 
 def packages_of(module: str, packages: Mapping[str, str], onnxruntime_builds: tuple[str, ...]) -> tuple[str, ...]:

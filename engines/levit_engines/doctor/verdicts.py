@@ -13,9 +13,6 @@ from levit_engines.doctor.facts import DriverState, Facts, Nvidia
 from levit_engines.doctor.packages import packages_of
 from levit_engines.doctor.probe import BINDINGS, COMPILE, DEVICE, OPEN, PROVIDER, Outcome, Probe
 
-# Compiles for GPUs that it names, without one being there; TensorRT tunes its engines on the GPU itself.
-BUILDS_WITHOUT_GPU = ("tensorrt-rtx",)
-
 
 class State(Enum):
     """What an engine is good for on this machine."""
@@ -72,7 +69,7 @@ def _judgement(engine: Engine, facts: Facts, probe: Probe | None, clashes: Seque
     if probe is not None and probe.built and probe.stage in (BINDINGS, DEVICE):
         reason, remedy = trouble or _device_trouble(engine, probe)
         return State.BUILDS_ONLY, f"built the test graph; cannot run it here: {reason}", remedy
-    if trouble is not None and engine.name not in BUILDS_WITHOUT_GPU:
+    if trouble is not None and not engine.builds_without_gpu:
         return State.FAILS, *trouble
     if probe is None:
         return State.FAILS, f"{main_module(engine)} is not installed", install(engine)
@@ -81,12 +78,12 @@ def _judgement(engine: Engine, facts: Facts, probe: Probe | None, clashes: Seque
 
 def main_module(engine: Engine) -> str:
     """The package that makes the engine; what else it needs comes after it."""
-    return next(iter(engine.packages))
+    return next(iter(engine.distributions))
 
 
 def install(engine: Engine) -> str:
     """The command that installs what `engine` needs."""
-    return f'pip install "levit-deploy[{engine.packages[main_module(engine)]}]"'
+    return f'pip install "levit-deploy[{engine.extra}]"'
 
 
 def gpu_trouble(nvidia: Nvidia) -> tuple[str, str] | None:
@@ -103,8 +100,10 @@ def gpu_trouble(nvidia: Nvidia) -> tuple[str, str] | None:
 
 
 def _device_trouble(engine: Engine, probe: Probe) -> tuple[str, str]:
-    if probe.stage == BINDINGS:
+    if probe.stage == BINDINGS or install(engine) in probe.reason:
         return probe.reason, install(engine)
+    if "compute capability" in probe.reason:
+        return probe.reason, "use another engine for this GPU (onnxruntime-cuda, tensorrt), or update its driver"
     if "NoDevice" in probe.reason or "sees no GPU" in probe.reason:
         return probe.reason, "let CUDA see a GPU: unset CUDA_VISIBLE_DEVICES, or name one that exists"
     return probe.reason, "update the NVIDIA driver"
@@ -117,7 +116,8 @@ def _remedy(engine: Engine, facts: Facts, probe: Probe, clashes: Sequence[Clash]
         if set(mine) & set(clash.packages):
             return clash.remedy
     if probe.stage == PROVIDER and probe.outcome is Outcome.FAILED:
-        return f"pip uninstall -y {' '.join(mine)} && {install(engine)}"
+        others = [name for name in mine if name != engine.distributions[main_module(engine)]]
+        return f"pip uninstall -y {' '.join(others)} && {install(engine)}" if others else install(engine)
     if probe.stage == COMPILE and not facts.compiler:
         return "install a C++ compiler (Debian, Ubuntu: apt install g++)"
     if probe.stage == OPEN and engine.device == "cuda":
@@ -130,4 +130,6 @@ def _remedy(engine: Engine, facts: Facts, probe: Probe, clashes: Sequence[Clash]
 def _last_resort(engine: Engine, facts: Facts, probe: Probe, mine: Sequence[str]) -> str:
     if probe.stage == COMPILE and "Python.h" in probe.reason:
         return "install Python's headers (Debian, Ubuntu: apt install python3-dev)"
+    if probe.stage == DEVICE:
+        return _device_trouble(engine, probe)[1]
     return reinstall(mine, facts.packages) if mine else install(engine)

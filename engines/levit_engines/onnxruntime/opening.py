@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 from levit_deploy.bundle import MODEL, Bundle
 from levit_deploy.errors import BundleError
 from levit_deploy.manifest import TensorSpecification
+from levit_deploy.onnxruntime_plugin import RTX_PROVIDER
 from levit_deploy.onnxruntime_session import (
     CPU_PROVIDER,
+    CUDA_PROVIDER,
+    GPU_PROVIDERS,
     TENSORRT_PROVIDER,
     SessionSettings,
-    available_threads,
     open_session,
 )
+from levit_deploy.threads import available_threads
 from levit_engines.bundle_runner import require_specification
 from levit_engines.catalogue import CATALOGUE
 from levit_engines.cpu_build import misfit
@@ -31,14 +34,15 @@ _ELEMENT_TYPES = {
     "int64": "tensor(int64)",
     "int32": "tensor(int32)",
 }
+# What the names of their options begin with.
+_PREFIXES = {TENSORRT_PROVIDER: "trt", RTX_PROVIDER: "nv"}
 
 
 def open_runner(bundle: Bundle, engine: str, threads: int | None = None) -> OnnxRuntimeRunner:
     """The graph of `bundle` on the provider that `engine` stands for. Raises what `levit_engines.open_runner` does."""
     require_specification(bundle)
     provider = CATALOGUE[engine].provider or CPU_PROVIDER
-    options = {} if provider == CPU_PROVIDER else _provider_options(bundle, provider)
-    settings = SessionSettings(threads=threads, provider=provider, provider_options=options)
+    settings = SessionSettings(threads=threads, provider=provider, provider_options=_provider_options(bundle, provider))
     if provider == CPU_PROVIDER:
         session, graph, notes = _cpu_session(bundle, engine, settings)
     else:
@@ -52,11 +56,9 @@ def open_runner(bundle: Bundle, engine: str, threads: int | None = None) -> Onnx
         "threads": str(threads or available_threads()),
         "graph": graph,
     }
-    if provider == CPU_PROVIDER:
-        return OnnxRuntimeRunner(bundle, session, engine=engine, settings=settings, provenance=provenance, notes=notes)
-    return BoundOnnxRuntimeRunner(
-        bundle, session, engine=engine, settings=settings, provenance=provenance, device="cuda"
-    )
+    # What comes as a package of its own has no memory of its GPU that a build for CPUs could bind: it copies by itself.
+    kind = BoundOnnxRuntimeRunner if provider in GPU_PROVIDERS else OnnxRuntimeRunner
+    return kind(bundle, session, engine=engine, settings=settings, provenance=provenance, notes=notes)
 
 
 def _cpu_session(
@@ -78,12 +80,15 @@ def _cpu_session(
 
 
 def _provider_options(bundle: Bundle, provider: str) -> dict[str, str]:
-    if provider != TENSORRT_PROVIDER:
+    if provider == CUDA_PROVIDER:
         return {"use_tf32": "0"}  # TF32 keeps 10 bits of the mantissa: not what a fp32 bundle promises
+    if provider not in _PREFIXES:
+        return {}
     sizes, sides = bundle.manifest.batch_sizes, "x".join(map(str, bundle.manifest.input.shape[1:]))
     shapes = {"min": sizes.minimum, "opt": sizes.minimum, "max": sizes.maximum}
     return {
-        f"trt_profile_{name}_shapes": f"{bundle.manifest.input.name}:{size}x{sides}" for name, size in shapes.items()
+        f"{_PREFIXES[provider]}_profile_{name}_shapes": f"{bundle.manifest.input.name}:{size}x{sides}"
+        for name, size in shapes.items()
     }
 
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from levit_deploy.bundle import Bundle
 from levit_deploy.errors import RunnerError
-from levit_deploy.onnxruntime_session import SessionSettings, open_session, short_message
+from levit_deploy.messages import short_message
+from levit_deploy.onnxruntime_session import CPU_PROVIDER, SessionSettings, open_session
 from levit_deploy.runner import LOGITS
 from levit_engines.bundle_runner import BundleRunner
 
@@ -37,6 +38,11 @@ class OnnxRuntimeRunner(BundleRunner):
         super().__init__(bundle, engine=engine, provenance=provenance, notes=tuple(notes))
         self._settings = settings
         self._session: onnxruntime.InferenceSession | None = session
+
+    @property
+    def device(self) -> str:
+        """The CPU, or the GPU and its index."""
+        return "cpu" if self._settings.provider == CPU_PROVIDER else "cuda:0"
 
     def _run(self, images: NDArray[Any]) -> NDArray[np.float32]:
         session = self._session  # kept alive until the call ends, should another thread close the runner
@@ -67,23 +73,16 @@ class OnnxRuntimeRunner(BundleRunner):
 class BoundOnnxRuntimeRunner(OnnxRuntimeRunner):
     """A session whose input is copied to the device by us, and whose logits alone are copied back.
 
-    `device` is ONNX Runtime's name of it. A binding belongs to one call, so several threads may call.
+    A binding belongs to one call, so several threads may call.
     """
-
-    def __init__(self, *arguments: Any, device: str, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._device = device
-
-    @property
-    def device(self) -> str:
-        """The device and its index."""
-        return "cpu" if self._device == "cpu" else f"{self._device}:0"
 
     def _logits(self, session: Any, images: NDArray[Any]) -> NDArray[np.float32]:
         import onnxruntime
 
+        device, _, index = self.device.partition(":")
+        pixels = onnxruntime.OrtValue.ortvalue_from_numpy(images, device, int(index or 0))
         binding = session.io_binding()
-        binding.bind_ortvalue_input(self.input.name, onnxruntime.OrtValue.ortvalue_from_numpy(images, self._device, 0))
+        binding.bind_ortvalue_input(self.input.name, pixels)
         binding.bind_output(LOGITS, "cpu")  # the only output that is computed and copied
         session.run_with_iobinding(binding)
         (logits,) = binding.copy_outputs_to_cpu()

@@ -7,8 +7,8 @@ from typing import Any
 
 from levit_deploy.errors import BundleError
 from levit_deploy.manifest import Manifest, TensorSpecification
-from levit_deploy.onnxruntime_session import available_threads
-from levit_engines.openvino.library import short_message
+from levit_deploy.messages import short_message
+from levit_deploy.threads import available_threads
 
 DEVICE = "CPU"
 # float32 is asked for by name: on CPUs with bfloat16 units OpenVINO would take those for a float32 graph.

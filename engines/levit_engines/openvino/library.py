@@ -15,8 +15,6 @@ from typing import Any, cast
 from levit_deploy.errors import EnvironmentIncompleteError
 
 TELEMETRY_PACKAGE = "openvino_telemetry"
-_LONGEST_MESSAGE = 300
-_PLACES = ("Exception from ", "Check '")
 
 
 def import_openvino() -> Any:
@@ -34,13 +32,6 @@ def import_openvino() -> Any:
 def full_version(openvino: Any) -> str:
     """Release, build number and commit of the library: compiled networks are bound to all three."""
     return str(openvino.get_version())
-
-
-def short_message(error: BaseException) -> str:
-    """What OpenVINO says, without the places in its sources where it says it, on one short line."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    text = " ".join(line for line in lines if line and not line.startswith(_PLACES)) or type(error).__name__
-    return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "…"
 
 
 @contextmanager

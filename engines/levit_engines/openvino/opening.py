@@ -6,11 +6,12 @@ from typing import Any
 
 from levit_deploy.bundle import MODEL, Bundle
 from levit_deploy.errors import BundleError
+from levit_deploy.messages import short_message
 from levit_engines.bundle_runner import require_specification
 from levit_engines.cpu_build import misfit
 from levit_engines.openvino.blob import load_blob
 from levit_engines.openvino.compiling import OPTIONS, compile_graph, require_equal
-from levit_engines.openvino.library import full_version, import_openvino, short_message
+from levit_engines.openvino.library import full_version, import_openvino
 from levit_engines.openvino.runner import OpenVinoRunner
 
 

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from levit_deploy.bundle import Bundle
 from levit_deploy.errors import RunnerError
+from levit_deploy.messages import short_message
 from levit_deploy.runner import LOGITS
 from levit_engines.bundle_runner import BundleRunner
 from levit_engines.openvino.compiling import compile_graph
-from levit_engines.openvino.library import import_openvino, short_message
+from levit_engines.openvino.library import import_openvino
 
 
 class OpenVinoRunner(BundleRunner):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from levit_engines.tensorrt.refusals import REFUSED_FLAGS
@@ -28,7 +29,11 @@ def build(
 
 
 def open_runner(bundle: Bundle, engine: str, threads: int | None = None) -> BundleRunner:
-    """The plan of `engine` in `bundle`, loaded on the GPU; see `runner.TensorRTRunner` for what is raised."""
+    """The plan of `engine` in `bundle`, loaded on the GPU; see `runner.TensorRTRunner` for what is raised.
+
+    Kernels are kept where the environment says; see `kernels.kernel_folder`.
+    """
+    from levit_engines.tensorrt.kernels import kernel_folder
     from levit_engines.tensorrt.runner import TensorRTRunner
 
-    return TensorRTRunner(bundle, engine, threads=threads)
+    return TensorRTRunner(bundle, engine, threads=threads, kernel_folder=kernel_folder(os.environ))

@@ -41,6 +41,13 @@ class MemoryPools(Protocol):
     def WORKSPACE(self) -> Member: ...
 
 
+class BuilderFlags(Protocol):
+    """What a builder may do of its own accord."""
+
+    @property
+    def TF32(self) -> Member: ...
+
+
 class Verbosities(Protocol):
     """How much an engine tells of its layers."""
 
@@ -168,6 +175,8 @@ class TrtBuilderConfig(Protocol):
     progress_monitor: TrtProgressMonitor
     profiling_verbosity: Member
 
+    def clear_flag(self, flag: Member) -> None: ...
+
     def set_memory_pool_limit(self, pool: Member, pool_size: int) -> None: ...
 
     def add_optimization_profile(self, profile: TrtProfile) -> int: ...
@@ -249,6 +258,9 @@ class Library(Protocol):
 
     @property
     def MemoryPoolType(self) -> MemoryPools: ...
+
+    @property
+    def BuilderFlag(self) -> BuilderFlags: ...
 
     @property
     def ProfilingVerbosity(self) -> Verbosities: ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import tempfile
 from collections.abc import Mapping
 from contextlib import closing
@@ -19,9 +18,10 @@ from levit_engines.built import BuildRequest, Built, profile_of, refuse_options
 from levit_engines.bundle_runner import require_specification
 from levit_engines.progress import OnProgress
 from levit_engines.tensorrt.attention import describe_attention
+from levit_engines.tensorrt.compatibility import platform_here
 from levit_engines.tensorrt.devices import gpu_or_reason
 from levit_engines.tensorrt.flavours import Flavour, flavour_of
-from levit_engines.tensorrt.network import mismatches
+from levit_engines.tensorrt.network import engine_mismatches, mismatches
 from levit_engines.tensorrt.order import MODEL, NOT_INSPECTED, ORDER, PLAN, BuildOrder, Outcome, ProfileOrder
 from levit_engines.tensorrt.process import COMMAND, TIMEOUT_S, run_child
 from levit_engines.tensorrt.requirements import violations
@@ -53,7 +53,7 @@ def build(
         raise ConfigError(f"--workspace-mib {request.workspace_mib}: must be at least 1")
     require_specification(bundle)
     profile = profile_of(request, bundle.manifest.batch_sizes)
-    targets = describe_targets(request.compute_capabilities)
+    options = _options(request)
     content = bundle.read(BUNDLE_MODEL)
     model = _checked_model(content, bundle, flavour)
     order = _order(bundle, engine, request, profile)
@@ -66,15 +66,18 @@ def build(
     network = {**record, "attention": describe_attention(model, bundle.manifest.config, bundle.manifest.precision)}
     if outcome.engine:
         network["engine"] = dict(outcome.engine)
+        _require_asked(outcome.engine, bundle)
+    if outcome.gpu:
+        network["built_on"] = dict(outcome.gpu)
     return Built(
         files={PLAN: plan},
         libraries={flavour.module: outcome.version},
-        requirements=_requirements(outcome, targets, portable=flavour.portable),
+        requirements={"compute_capabilities": describe_targets(outcome.targets), "platform": platform_here()},
         profile=profile,
-        options=_options(request),
+        options=options,
         network=network,
         notes=outcome.notes,
-        runs_here=_why_not_here(flavour, targets, outcome),
+        runs_here=_why_not_here(flavour, outcome),
     )
 
 
@@ -139,24 +142,23 @@ def _require_promised(record: Mapping[str, Any], bundle: Bundle) -> None:
         raise ExportError(f"the parser made another network: {'; '.join(found)}")
 
 
-def _requirements(outcome: Outcome, targets: str, *, portable: bool) -> dict[str, str]:
-    system = f"{platform.system().lower()}-{platform.machine()}"
-    if portable:
-        return {"compute_capabilities": targets, "platform": system}
-    gpu = outcome.gpu
-    return {"compute_capabilities": gpu["compute_capability"], "driver": gpu["driver"], "platform": system}
+def _require_asked(engine: Mapping[str, Any], bundle: Bundle) -> None:
+    found = engine_mismatches(engine, bundle.manifest)
+    if found:
+        raise ExportError(f"{bundle.path / BUNDLE_MODEL}: the engine is not what was asked for: {'; '.join(found)}")
 
 
-def _why_not_here(flavour: Flavour, targets: str, outcome: Outcome) -> str:
+def _why_not_here(flavour: Flavour, outcome: Outcome) -> str:
     """Why the plan cannot be opened on this machine; empty when it can."""
     gpu, missing = gpu_or_reason(flavour.extra)
     if gpu is None:
         return missing
+    targets = describe_targets(outcome.targets)
+    if not fits(targets, gpu.capability):
+        return f"the GPU here has compute capability {gpu.capability_text}, the engine is for {targets}"
     if NOT_INSPECTED in outcome.engine:
         return f"{flavour.title} could not load it on the GPU here: {outcome.engine[NOT_INSPECTED]}"
-    if not flavour.portable or fits(targets, gpu.capability):
-        return ""
-    return f"the GPU here has compute capability {gpu.capability_text}, the engine is for {targets}"
+    return ""
 
 
 def _options(request: BuildRequest) -> dict[str, str]:

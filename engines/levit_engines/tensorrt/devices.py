@@ -30,6 +30,13 @@ class Attributes(Protocol):
     def cudaDevAttrComputeCapabilityMinor(self) -> Any: ...
 
 
+class DeviceProperties(Protocol):
+    """What a device says of itself; the name is an array of characters that zeros may fill up."""
+
+    @property
+    def name(self) -> bytes: ...
+
+
 class DeviceQueries(Protocol):
     """The part of `cuda.bindings.runtime` that asks for devices; every call returns a status first."""
 
@@ -42,11 +49,14 @@ class DeviceQueries(Protocol):
 
     def cudaDeviceGetAttribute(self, attribute: Any, device: int, /) -> tuple[Status, int]: ...
 
+    def cudaGetDeviceProperties(self, device: int, /) -> tuple[Status, DeviceProperties]: ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """The first GPU: its compute capability, and the newest CUDA version that its driver can run."""
+    """The first GPU: its name, its compute capability, and the newest CUDA version that its driver can run."""
 
+    name: str
     capability: tuple[int, int]
     driver: str
 
@@ -54,6 +64,10 @@ class Gpu:
     def capability_text(self) -> str:
         """The compute capability as users write it, "8.6"."""
         return f"{self.capability[0]}.{self.capability[1]}"
+
+    def to_json(self) -> dict[str, str]:
+        """What a manifest records of it."""
+        return {"name": self.name, "compute_capability": self.capability_text, "driver": self.driver}
 
 
 def load_cuda(extra: str) -> Any:
@@ -87,7 +101,7 @@ def find_gpu(cuda: DeviceQueries) -> Gpu:
             "no NVIDIA driver, or one too old for this CUDA: install the driver, or use a machine with an NVIDIA GPU"
         )
     if status.name != "cudaSuccess" or not count:
-        reason = "none found" if status.name == "cudaSuccess" else status.name
+        reason = "CUDA sees no GPU" if status.name == "cudaSuccess" else status.name
         raise EnvironmentIncompleteError(
             f"no NVIDIA GPU can be used here ({reason}): look at nvidia-smi and CUDA_VISIBLE_DEVICES"
         )
@@ -97,7 +111,12 @@ def find_gpu(cuda: DeviceQueries) -> Gpu:
         value_of(cuda.cudaDeviceGetAttribute(attribute, 0), "asking for the compute capability")
         for attribute in (attributes.cudaDevAttrComputeCapabilityMajor, attributes.cudaDevAttrComputeCapabilityMinor)
     )
-    return Gpu(capability=(major, minor), driver=f"CUDA {version // 1000}.{version % 1000 // 10}")
+    properties = value_of(cuda.cudaGetDeviceProperties(0), "asking for the GPU's name")
+    return Gpu(
+        name=properties.name.split(b"\0")[0].decode(errors="replace"),
+        capability=(major, minor),
+        driver=f"CUDA {version // 1000}.{version % 1000 // 10}",
+    )
 
 
 def gpu_or_reason(extra: str) -> tuple[Gpu | None, str]:

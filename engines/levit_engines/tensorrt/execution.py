@@ -13,8 +13,9 @@ from levit_deploy.errors import BundleError, RunnerError
 from levit_deploy.manifest import TensorSpecification
 from levit_deploy.runner import LOGITS
 from levit_engines.tensorrt.api import Library, TrtContext, TrtEngine, TrtLogger, TrtRuntime
-from levit_engines.tensorrt.compatibility import require_loadable_header
+from levit_engines.tensorrt.compatibility import refusal_to_load, require_loadable_header
 from levit_engines.tensorrt.devices import require_success
+from levit_engines.tensorrt.kernels import KeptKernels
 from levit_engines.tensorrt.memory import Buffer, CudaRuntime, allocate, capture, open_stream
 from levit_engines.tensorrt.messages import MessageLog
 from levit_engines.tensorrt.optional_api import CapturableContext
@@ -44,6 +45,7 @@ class Execution:
         self._images = images
         self._outputs = outputs
         self._graphs = graphs
+        self._kernels: KeptKernels | None = None
         self._log = MessageLog()
         self._logger: TrtLogger | None = None
         self._runtime: TrtRuntime | None = None
@@ -71,8 +73,10 @@ class Execution:
         """Whether the batch size at hand runs as a CUDA graph."""
         return self._graph is not None
 
-    def load(self, plan: bytes, name: str) -> None:
+    def load(self, plan: bytes, name: str, remedy: str, kernels: KeptKernels | None = None) -> None:
         """Deserialise `plan`, called `name` in messages, and prove that it takes and gives what was promised.
+
+        `remedy` is the command that builds another. `kernels` are used, and closed at the end.
 
         Raises:
             BundleError: it is no plan, or another network's.
@@ -81,14 +85,17 @@ class Execution:
         """
         self._logger = self._log.logger(self._library)
         self._runtime = self._library.Runtime(self._logger)
-        require_loadable_header(self._runtime, self._library, plan, name)
+        require_loadable_header(self._runtime, self._library, plan, name, remedy)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise BundleError(f"{name}: cannot be loaded ({self._said()}): build it again with --overwrite")
+            raise refusal_to_load(self._said(), name, remedy)
         found, wanted = tensors_of(self._engine), promised_tensors(self._images, self._outputs)
         if found != wanted:
-            raise BundleError(f"{name}: has {found}, manifest.json promises {wanted}: build it again with --overwrite")
-        self._context = self._engine.create_execution_context()
+            raise BundleError(f"{name}: has {found}, manifest.json promises {wanted}: run {remedy}")
+        self._kernels = kernels
+        self._context = (
+            self._engine.create_execution_context() if kernels is None else kernels.create_context(self._engine)
+        )
         if self._context is None:
             raise RunnerError(f"{name}: no execution context could be made ({self._said()}): free memory of the GPU")
         for tensor, buffer in self._buffers.items():
@@ -169,6 +176,8 @@ class Execution:
         """Let go of the library's objects in the one order that it allows."""
         self._drop_graph()
         self._context = None
+        if self._kernels is not None:
+            self._kernels.close()
         self._engine = None
         self._runtime = None
         self._logger = None

@@ -45,15 +45,26 @@ def mismatches(record: Mapping[str, Any], manifest: Manifest) -> tuple[str, ...]
     ]
     if manifest.precision not in NEEDED:
         return (*found, f"precision {manifest.precision!r} is unknown, known is {', '.join(NEEDED)}")
-    dtypes = set(record["dtypes"])
-    missing = NEEDED[manifest.precision] - dtypes
-    input_type = element_type(manifest.input)
-    foreign = dtypes - ALLOWED[manifest.precision] - INTEGERS - {input_type}
-    if missing or foreign:
-        kinds = ", ".join(f"{name} ({count})" for name, count in record["dtypes"].items())
-        found.append(f"precision {manifest.precision} was asked for, the network's tensors are {kinds}")
-    found.extend(_cast_mismatches(record["casts"], manifest.precision, input_type))
+    found.extend(_type_mismatches(record["dtypes"], manifest, "network"))
+    found.extend(_cast_mismatches(record["casts"], manifest.precision, element_type(manifest.input)))
     return tuple(found)
+
+
+def engine_mismatches(engine: Mapping[str, Any], manifest: Manifest) -> tuple[str, ...]:
+    """Where the layers of a built engine, of `inspection.summarize`, are not of the precision that was asked for.
+
+    Empty too where the inspector told no type, or could not look.
+    """
+    dtypes = engine.get("dtypes", {})
+    return tuple(_type_mismatches(dtypes, manifest, "engine")) if dtypes else ()
+
+
+def _type_mismatches(dtypes: Mapping[str, int], manifest: Manifest, whose: str) -> Iterator[str]:
+    missing = NEEDED[manifest.precision] - set(dtypes)
+    foreign = set(dtypes) - ALLOWED[manifest.precision] - INTEGERS - {element_type(manifest.input)}
+    if missing or foreign:
+        kinds = ", ".join(f"{name} ({count})" for name, count in dtypes.items())
+        yield f"precision {manifest.precision} was asked for, the {whose}'s tensors are {kinds}"
 
 
 def _tensor_mismatches(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from levit_engines.tensorrt.api import Enumeration, Member
+from levit_engines.tensorrt.api import Enumeration, Member, TrtContext, TrtHostMemory
 
 
 @runtime_checkable
@@ -56,3 +56,29 @@ class CapturableContext(Protocol):
     """A context that knows whether its work can be captured into a CUDA graph."""
 
     def is_stream_capturable(self, stream_handle: int) -> bool: ...
+
+
+class RuntimeCache(Protocol):
+    """Kernels that were compiled while an engine ran; what does not fit the machine it refuses with False."""
+
+    def deserialize(self, blob: bytes) -> bool: ...
+
+    def serialize(self) -> TrtHostMemory | None: ...
+
+
+@runtime_checkable
+class CachingConfig(Protocol):
+    """The settings of a context, of a library that compiles kernels while an engine runs."""
+
+    def create_runtime_cache(self) -> RuntimeCache: ...
+
+    def set_runtime_cache(self, cache: RuntimeCache) -> bool: ...
+
+
+@runtime_checkable
+class ConfigurableEngine(Protocol):
+    """An engine whose contexts have settings, which need not be a `CachingConfig`."""
+
+    def create_runtime_config(self) -> object: ...
+
+    def create_execution_context(self, runtime_config: object = ...) -> TrtContext | None: ...

@@ -65,10 +65,12 @@ class BuildOrder:
 class Outcome:
     """What a finished build says, beside the plan: the library's version, the GPU it was built on, its layers.
 
-    `gpu` is empty where there is none; `engine` then too. `notes` are sentences for the user.
+    `targets` are the compute capabilities it is for. `gpu` is empty where there is none; `engine` then too. `notes` are
+    sentences for the user.
     """
 
     version: str
+    targets: tuple[str, ...]
     gpu: Mapping[str, str]
     engine: Mapping[str, Any]
     notes: tuple[str, ...] = ()
@@ -80,7 +82,7 @@ class Outcome:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Outcome:
         """What `to_json` gave."""
-        return cls(**{**document, "notes": tuple(document["notes"])})
+        return cls(**{**document, **{name: tuple(document[name]) for name in ("targets", "notes")}})
 
 
 def failure_event(error: LevitError) -> dict[str, Any]:

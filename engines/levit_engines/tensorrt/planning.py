@@ -17,7 +17,7 @@ from levit_engines.tensorrt.network import describe_network
 from levit_engines.tensorrt.optional_api import TargetingConfig, TargetingLibrary
 from levit_engines.tensorrt.order import NOT_INSPECTED, BuildOrder, Outcome, ProfileOrder
 from levit_engines.tensorrt.progress import BuildProgress, monitor_of
-from levit_engines.tensorrt.targets import members_for
+from levit_engines.tensorrt.targets import default_capabilities, members_for
 from levit_engines.tensorrt.timings import load_timings, save_timings
 
 MIB = 1 << 20
@@ -58,6 +58,7 @@ class Planner:
         on_network(describe_network(network))
         config = builder.create_builder_config()
         notes = self._configure(builder, config, order)
+        targets = self._set_targets(config, order.compute_capabilities)
         # Bound to a name: the library keeps no reference to a monitor that it was given.
         monitor = monitor_of(self._library, BuildProgress(on_progress))
         config.progress_monitor = monitor
@@ -69,9 +70,8 @@ class Planner:
         plan = bytes(memory)
         return plan, Outcome(
             version=self._library.__version__,
-            gpu={}
-            if self._gpu is None
-            else {"compute_capability": self._gpu.capability_text, "driver": self._gpu.driver},
+            targets=targets,
+            gpu={} if self._gpu is None else self._gpu.to_json(),
             engine={} if self._gpu is None else self._inspect(plan, logger),
             notes=notes,
         )
@@ -97,12 +97,12 @@ class Planner:
         return network
 
     def _configure(self, builder: TrtBuilder, config: TrtBuilderConfig, order: BuildOrder) -> tuple[str, ...]:
+        # On by default, it rounds the factors of fp32 products to 10 bits: the golden logits would not be reproduced.
+        config.clear_flag(self._library.BuilderFlag.TF32)
         if order.workspace_mib is not None:
             config.set_memory_pool_limit(self._library.MemoryPoolType.WORKSPACE, order.workspace_mib * MIB)
         if order.profile is not None:
             self._add_profile(builder, config, order.profile)
-        if order.compute_capabilities:
-            self._set_targets(config, order.compute_capabilities)
         if self._gpu is not None:
             config.profiling_verbosity = self._library.ProfilingVerbosity.DETAILED  # for the inspector
         note = "" if order.timing_cache is None else load_timings(config, Path(order.timing_cache))
@@ -115,15 +115,19 @@ class Planner:
             shapes = f"{list(order.minimum)}, {list(order.optimum)}, {list(order.maximum)}"
             raise ExportError(f"{self._flavour.title} refused the shapes {shapes} of {order.input}: {self._summary()}")
 
-    def _set_targets(self, config: TrtBuilderConfig, capabilities: tuple[str, ...]) -> None:
+    def _set_targets(self, config: TrtBuilderConfig, capabilities: tuple[str, ...]) -> tuple[str, ...]:
+        """The compute capabilities that the engine is for: those asked for, or the default ones, or that of the GPU."""
+        if self._gpu is not None and not self._flavour.portable:
+            return (self._gpu.capability_text,)
         if not isinstance(self._library, TargetingLibrary) or not isinstance(config, TargetingConfig):
             raise ExportError(f"this release of {self._flavour.title} cannot build for GPUs that are not here")
         known = self._library.ComputeCapability.__members__
-        names = members_for(capabilities, known)
+        names = members_for(capabilities or default_capabilities(known), known)
         config.num_compute_capabilities = len(names)
-        for index, name in enumerate(names):
+        for index, name in enumerate(names.values()):
             if not config.set_compute_capability(known[name], index):
                 raise ExportError(f"{self._flavour.title} refused the compute capability {name}: {self._summary()}")
+        return tuple(names)
 
     def _inspect(self, plan: bytes, logger: TrtLogger) -> dict[str, Any]:
         """The inspector's summary; one with a reason where the plan is for other GPUs than the one here."""

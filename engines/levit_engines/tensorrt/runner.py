@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -17,10 +18,11 @@ from levit_deploy.manifest import BatchSizes
 from levit_engines.built import entry_of
 from levit_engines.bundle_runner import BundleRunner, require_specification
 from levit_engines.tensorrt.api import Library
-from levit_engines.tensorrt.compatibility import require_capability, require_version
+from levit_engines.tensorrt.compatibility import build_again, require_capability, require_platform, require_version
 from levit_engines.tensorrt.devices import Gpu, find_gpu, load_cuda
 from levit_engines.tensorrt.execution import Execution
 from levit_engines.tensorrt.flavours import Flavour, flavour_of, load_library
+from levit_engines.tensorrt.kernels import KeptKernels
 from levit_engines.tensorrt.memory import CudaRuntime
 from levit_engines.tensorrt.optional_api import SpecializingLibrary
 
@@ -39,8 +41,11 @@ class TensorRTRunner(BundleRunner):
         threads: int | None = None,
         library: Library | None = None,
         cuda: CudaRuntime | None = None,
+        kernel_folder: Path | None = None,
     ) -> None:
         """Check that the engine can run here, then load and try it; `library` and `cuda` default to what is installed.
+
+        Kernels that the library compiles while it runs are kept in `kernel_folder`, if there is one.
 
         Raises:
             EnvironmentIncompleteError: the bundle has no such engine, or it is not for this machine.
@@ -52,10 +57,15 @@ class TensorRTRunner(BundleRunner):
         entry = entry_of(bundle, engine)
         library = load_library(flavour) if library is None else library
         require_version(bundle, flavour, entry, library)
+        require_platform(bundle, flavour, entry)
         cuda = cast(CudaRuntime, load_cuda(flavour.extra)) if cuda is None else cuda
         gpu = find_gpu(cuda)
-        require_capability(bundle, flavour, entry, gpu)
+        require_capability(bundle, flavour, entry, library, gpu)
         plan = bundle.read(entry.files[0])
+        kernels = None
+        if kernel_folder is not None:
+            sha256 = bundle.manifest.members[entry.files[0]].sha256
+            kernels = KeptKernels(kernel_folder, plan_sha256=sha256, version=library.__version__, gpu=gpu)
         minimum, maximum = entry.profile.minimum, entry.profile.maximum
         self._batch_sizes = _profiled(bundle.manifest.batch_sizes, minimum, maximum)
         self._turn = threading.Condition()
@@ -71,7 +81,7 @@ class TensorRTRunner(BundleRunner):
             graphs=minimum == maximum or not isinstance(library, SpecializingLibrary),
         )
         try:
-            self._execution.load(plan, str(bundle.path / entry.files[0]))
+            self._execution.load(plan, str(bundle.path / entry.files[0]), build_again(bundle, flavour), kernels)
             graph = _try(self._execution, bundle, entry.profile.optimum)
         except BaseException:
             self._execution.close()
@@ -80,7 +90,7 @@ class TensorRTRunner(BundleRunner):
             bundle,
             engine=engine,
             provenance=_provenance(bundle, entry.files[0], flavour, library, gpu, graph=graph),
-            notes=() if threads is None else (f"--threads {threads} changes nothing: {flavour.title} runs on the GPU",),
+            notes=tuple(note for note in (_thread_note(flavour, threads), kernels.note if kernels else "") if note),
         )
 
     @property
@@ -138,6 +148,10 @@ def _try(execution: Execution, bundle: Bundle, batch: int) -> bool:
     return execution.uses_graph
 
 
+def _thread_note(flavour: Flavour, threads: int | None) -> str:
+    return "" if threads is None else f"--threads {threads} changes nothing: {flavour.title} runs on the GPU"
+
+
 def _provenance(
     bundle: Bundle, file: str, flavour: Flavour, library: Library, gpu: Gpu, *, graph: bool
 ) -> dict[str, str]:
@@ -145,8 +159,10 @@ def _provenance(
         "engine_version": library.__version__,
         "library": flavour.title,
         "device": "cuda:0",
+        "gpu": gpu.name,
         "compute_capability": gpu.capability_text,
         "driver": gpu.driver,
         "cuda_graph": "yes" if graph else "no",
+        "graph": file,
         "plan_sha256": bundle.manifest.members[file].sha256,
     }

@@ -9,8 +9,8 @@ from levit_deploy.errors import BundleError, ConfigError
 
 _WRITTEN = re.compile(r"([1-9][0-9]?)\.([0-9])")
 _MEMBER = re.compile(r"SM([1-9][0-9]?)([0-9])")
-_LATER = " and later"
-DEFAULT_TARGET = f"8.0{_LATER}"
+# TensorRT-RTX's manual: engines are not made for Turing (7.5) unless that is asked for, as it costs the others speed.
+_OLDEST_DEFAULT = (8, 0)
 
 
 def parse_capability(text: str) -> tuple[int, int]:
@@ -27,7 +27,12 @@ def known_capabilities(members: Iterable[str]) -> Mapping[str, str]:
     return {f"{major}.{minor}": found[major, minor] for major, minor in sorted(found)}
 
 
-def members_for(capabilities: Iterable[str], members: Iterable[str]) -> tuple[str, ...]:
+def default_capabilities(members: Iterable[str]) -> tuple[str, ...]:
+    """What is built for where nothing was asked for: every GPU that the release knows, from Ampere on."""
+    return tuple(text for text in known_capabilities(members) if parse_capability(text) >= _OLDEST_DEFAULT)
+
+
+def members_for(capabilities: Iterable[str], members: Iterable[str]) -> Mapping[str, str]:
     """The enumeration's names of `capabilities`, once each and in ascending order, so that plans do not depend on it.
 
     Raises ConfigError for one that is no compute capability, or that this release cannot build for.
@@ -39,13 +44,12 @@ def members_for(capabilities: Iterable[str], members: Iterable[str]) -> tuple[st
             raise ConfigError(
                 f"--compute-capability {major}.{minor}: this release of TensorRT-RTX builds for {', '.join(known)}"
             )
-    return tuple(known[f"{major}.{minor}"] for major, minor in wanted)
+    return {f"{major}.{minor}": known[f"{major}.{minor}"] for major, minor in wanted}
 
 
 def describe_targets(capabilities: Iterable[str]) -> str:
-    """The words a manifest records: "8.6, 8.9", or the library's default where nothing was asked for."""
-    wanted = sorted({parse_capability(text) for text in capabilities})
-    return ", ".join(f"{major}.{minor}" for major, minor in wanted) or DEFAULT_TARGET
+    """The words a manifest records: "8.6, 8.9"."""
+    return ", ".join(f"{major}.{minor}" for major, minor in sorted({parse_capability(text) for text in capabilities}))
 
 
 def fits(recorded: str, capability: tuple[int, int]) -> bool:
@@ -54,8 +58,6 @@ def fits(recorded: str, capability: tuple[int, int]) -> bool:
     Raises BundleError when `recorded` is worded otherwise.
     """
     try:
-        if recorded.endswith(_LATER):
-            return capability >= parse_capability(recorded.removesuffix(_LATER))
         return capability in [parse_capability(text) for text in recorded.split(", ")]
     except ConfigError as error:
         raise BundleError(f"manifest.json: compute_capabilities {recorded!r} is not what levit-build writes") from error

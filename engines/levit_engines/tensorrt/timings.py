@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 
 from levit_deploy.errors import ConfigError, InputError
 from levit_engines.tensorrt.api import TrtBuilderConfig
+from levit_engines.tensorrt.writing import replace_file
 
 
 def load_timings(config: TrtBuilderConfig, path: Path) -> str:
@@ -31,11 +31,7 @@ def save_timings(config: TrtBuilderConfig, path: Path) -> None:
     cache = config.get_timing_cache()
     if cache is None:
         return
-    staging = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        staging.write_bytes(bytes(cache.serialize()))
-        staging.replace(path)
+        replace_file(path, bytes(cache.serialize()))
     except OSError as error:
         raise ConfigError(f"--timing-cache {path}: cannot be written ({error.strerror})") from error
-    finally:
-        staging.unlink(missing_ok=True)

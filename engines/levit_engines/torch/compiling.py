@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from levit_deploy.errors import EnvironmentIncompleteError, RunnerError
 from levit_deploy.manifest import BatchSizes, TensorSpecification
+from levit_deploy.messages import short_message
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_LONGEST_MESSAGE = 300
 # What PyTorch raises when it finds no compiler, or when that cannot build its programs.
 _COMPILER_ERRORS = ("InvalidCxxCompiler", "CppCompileError")
 
@@ -43,22 +43,18 @@ def compile_network(
                 torch._dynamo.mark_dynamic(images, 0, min=several, max=sizes.maximum)
             call(compiled, images)
     except Exception as error:  # compilers raise whatever they meet
-        raise _refusal(error) from error
+        raise refusal(error) from error
     return compiled
 
 
-def _refusal(error: BaseException) -> EnvironmentIncompleteError | RunnerError:
+def refusal(error: BaseException) -> EnvironmentIncompleteError | RunnerError:
+    """Our error for one that torch.compile raised: a missing compiler is told from a network it cannot compile."""
     cause: BaseException | None = error
     while cause is not None:
         if type(cause).__name__ in _COMPILER_ERRORS:
             return EnvironmentIncompleteError(
-                f"torch.compile needs a C++ compiler and Python's headers ({_short(cause)}): install them "
+                f"torch.compile needs a C++ compiler and Python's headers ({short_message(cause)}): install them "
                 "(packages g++ and python3-dev of the system), or name a compiler in the variable CXX"
             )
         cause = cause.__cause__ or cause.__context__  # PyTorch raises its own error in place of the compiler's
-    return RunnerError(f"torch.compile failed: {_short(error)}")
-
-
-def _short(error: BaseException) -> str:
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "…"
+    return RunnerError(f"torch.compile failed: {short_message(error)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from levit_deploy.bundle import Bundle
 from levit_deploy.errors import EnvironmentIncompleteError
-from levit_deploy.onnxruntime_session import available_threads
+from levit_deploy.threads import available_threads
 from levit_engines.bundle_runner import require_specification
 from levit_engines.torch.compiling import compile_network
 from levit_engines.torch.network import rebuild

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from levit_deploy.bundle import Bundle
 from levit_deploy.errors import RunnerError
+from levit_deploy.messages import short_message
 from levit_engines.bundle_runner import BundleRunner
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_LONGEST_MESSAGE = 300
 
 
 class TorchRunner(BundleRunner):
@@ -45,8 +44,7 @@ class TorchRunner(BundleRunner):
         try:
             logits: NDArray[np.float32] = call(network, pixels).numpy().copy()
         except Exception as error:  # compiled programs raise whatever they meet
-            text = next(iter(str(error).splitlines()), type(error).__name__)
-            raise RunnerError(f"PyTorch failed: {text[:_LONGEST_MESSAGE]}") from error
+            raise RunnerError(f"PyTorch failed: {short_message(error)}") from error
         return logits
 
     def _free(self) -> None:

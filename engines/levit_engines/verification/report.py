@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from levit_deploy.blame import Blame, ProbeError
 from levit_deploy.bundle import Bundle
+from levit_deploy.errors import EnvironmentIncompleteError, ParityError
 from levit_deploy.metamorphic import BatchCheck
 from levit_deploy.parity import decisive_of
 from levit_deploy.rung_record import HopRecord, RungRecord
@@ -30,7 +31,7 @@ class Origin(str, Enum):
 class Stage:
     """One stage of the ladder: a rung for each batch size and, where they were read, its values inside.
 
-    `reason` says why a stage was not run, or its values not read.
+    `reason` says why a stage was not run, or its values not read; `lacking`, it is that this machine lacks something.
     `depth` is in order of execution. `batch_checks` are those of an engine.
     """
 
@@ -42,6 +43,7 @@ class Stage:
     depth: tuple[ProbeError, ...] = ()
     batch_checks: tuple[BatchCheck, ...] = ()
     provenance: Mapping[str, str] | None = None
+    lacking: bool = False
 
     @property
     def decisive(self) -> RungRecord | None:
@@ -102,6 +104,14 @@ class VerificationReport:
 
     def __bool__(self) -> bool:
         return bool(self.stages) and all(self.stages) and not self.misses
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all holds, 4 when what was run holds but this machine lacks what the rest needs, else 1."""
+        if self:
+            return 0
+        only_lacking = bool(self.stages) and not self.misses and all(stage or stage.lacking for stage in self.stages)
+        return EnvironmentIncompleteError.exit_code if only_lacking else ParityError.exit_code
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values, without pixels."""

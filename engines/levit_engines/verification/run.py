@@ -18,6 +18,7 @@ from levit_deploy.machine import describe_machine, package_versions
 from levit_deploy.metamorphic import batch_suite
 from levit_deploy.progress import Observer, StageClock
 from levit_deploy.rung_record import RungRecord
+from levit_engines.catalogue import CATALOGUE
 from levit_engines.verification.candidates import EngineCandidate, graph_as_written, open_engine
 from levit_engines.verification.contents import Contents, graph_stage, read_contents
 from levit_engines.verification.photographs import load_photographs
@@ -175,11 +176,14 @@ def _climb(contents: Contents, request: VerifyRequest, evidence: _Evidence, cloc
             except BundleError:
                 raise
             except LevitError as error:
-                yield Stage(name=name, origin=Origin.NOT_RUN, reason=str(error))
+                yield _not_run(name, error)
                 continue
             yield _stage(candidate, truth, measured)
             previous = measured
     for engine in engines_of(contents.bundle, request):
+        if engine not in CATALOGUE:  # an entry of the bundle
+            yield Stage(name=engine, origin=Origin.UNAVAILABLE, reason="this levit-deploy does not know this engine")
+            continue
         with clock.stage(engine):
             try:
                 with open_engine(engine, contents, request.threads) as runner:
@@ -189,10 +193,15 @@ def _climb(contents: Contents, request: VerifyRequest, evidence: _Evidence, cloc
             except LevitError as error:
                 # Only what was asked for must run; ONNX Runtime always is.
                 optional = request.engines is None and engine != "onnxruntime"
-                unavailable = optional and isinstance(error, EnvironmentIncompleteError)
-                origin = Origin.UNAVAILABLE if unavailable else Origin.NOT_RUN
-                stage = Stage(name=engine, origin=origin, reason=str(error))
+                stage = _not_run(engine, error)
+                if optional and stage.lacking:
+                    stage = replace(stage, origin=Origin.UNAVAILABLE)
             yield stage
+
+
+def _not_run(name: str, error: LevitError) -> Stage:
+    lacking = isinstance(error, EnvironmentIncompleteError)
+    return Stage(name=name, origin=Origin.NOT_RUN, reason=str(error), lacking=lacking)
 
 
 def _stage(candidate: Candidate, truth: Truth, measured: Measured) -> Stage:
@@ -221,9 +230,8 @@ def engines_of(bundle: Bundle, request: VerifyRequest) -> tuple[str, ...]:
     """
     if request.engines is not None:
         return request.engines
-    installed = {"openvino": "openvino", "onnxruntime-cuda": "onnxruntime-gpu"}
-    versions = package_versions(installed.values())
-    found = [engine for engine, distribution in installed.items() if versions[distribution] is not None]
+    distributions = {name: set(CATALOGUE[name].distributions.values()) for name in ("openvino", "onnxruntime-cuda")}
+    found = [name for name, needed in distributions.items() if None not in package_versions(needed).values()]
     return tuple(dict.fromkeys(("onnxruntime", *found, *bundle.manifest.engines)))
 
 

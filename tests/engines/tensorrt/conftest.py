@@ -1,16 +1,21 @@
-"""Bundles for builds: LeViT graphs that were traced once and not verified, which would take most of the time."""
+"""Bundles to build from, traced once and not verified, which would take most of the time; and bundles with a plan."""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from fixtures_bundle import tiny_model
+from tensorrt_fakes import MAGIC, VERSION
 
 from levit_deploy.architectures import config_for
 from levit_deploy.bundle import MODEL, Bundle
+from levit_deploy.bundle_engines import add_engine
+from levit_deploy.engine_entry import EngineEntry, Profile
 from levit_deploy.fusion import fuse
 from levit_deploy.manifest import TensorSpecification
 from levit_deploy.preprocessing import preprocessing_for
+from levit_engines.tensorrt.compatibility import platform_here
 from levit_export.batch_sizes import sizes_to_verify
 from levit_export.loading import load_weights
 from levit_export.naming import TOP_K_NAMES
@@ -72,3 +77,36 @@ def traced(make_bundle: Callable[..., Bundle], graphs: Callable[..., bytes]) -> 
         )
 
     return make
+
+
+@pytest.fixture
+def built(make_bundle: Callable[..., Bundle]) -> Callable[..., Bundle]:
+    """A bundle of dynamic batch 1 to 4 with an engine "tensorrt" whose plan is the fake's; `changes` to the entry."""
+
+    def build(
+        engine: str = "tensorrt",
+        *,
+        plan: bytes | None = None,
+        batch: int | str = "batch",
+        dtype: str = "float32",
+        members: Mapping[str, bytes] | None = None,
+        **changes: Any,
+    ) -> Bundle:
+        bundle = make_bundle(batch=batch, dtype=dtype, maximum=4, members=members)
+        highest = batch if isinstance(batch, int) else 4
+        fields: dict[str, Any] = {
+            "files": ("network.plan",),
+            "model_sha256": bundle.manifest.members[MODEL].sha256,
+            "libraries": {engine.replace("-", "_"): VERSION},
+            "requirements": {"compute_capabilities": "8.6", "platform": platform_here()},
+            "profile": Profile(minimum=batch if isinstance(batch, int) else 1, optimum=highest, maximum=highest),
+            "options": {},
+            "network": {},
+            "machine": {},
+            "build_seconds": 1.0,
+            "verified": "",
+        }
+        content = MAGIC + tiny_model(dtype, batch) if plan is None else plan
+        return add_engine(bundle, engine, EngineEntry(**{**fields, **changes}), {"network.plan": content})
+
+    return build

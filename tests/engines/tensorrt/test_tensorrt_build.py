@@ -1,14 +1,17 @@
 """Real builds with TensorRT-RTX, which needs no GPU for them; nothing is run."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from fixtures_bundle import BundleFactory
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from tensorrt_fakes import FakeCuda
 
+from levit_deploy.architectures import VARIANTS
 from levit_deploy.bundle import MODEL, Bundle, open_bundle, sha256_of
 from levit_deploy.bundle_engines import add_engine
 from levit_deploy.engine_entry import EngineEntry, Profile
@@ -16,6 +19,7 @@ from levit_deploy.errors import BundleError, ConfigError, EnvironmentIncompleteE
 from levit_engines.built import BuildRequest, Built
 from levit_engines.tensorrt import build, open_runner
 from levit_engines.tensorrt.building import _why_not_here
+from levit_engines.tensorrt.compatibility import platform_here
 from levit_engines.tensorrt.devices import Gpu, gpu_or_reason
 from levit_engines.tensorrt.execution import Execution
 from levit_engines.tensorrt.flavours import FLAVOURS, load_library
@@ -77,38 +81,41 @@ def added(bundle: Bundle, built: Built, **changes: Any) -> Bundle:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"arch": "128S", "batch": (1, 4)},
-        {"arch": "128", "batch": (2, 2), "uint8_input": True, "top_k": 3},
-        {"arch": "192", "batch": (1, 1)},
-        {"arch": "256", "batch": (1, 1)},
-        {"arch": "384", "batch": (1, 1)},
-    ],
-    ids=lambda options: options["arch"],
-)
-def test_every_variant_builds_and_is_what_the_manifest_promises(traced: Any, options: dict[str, Any]) -> None:
-    bundle = traced(**options)
-    built = build(bundle, RTX, BuildRequest(max_batch=3) if options["arch"] == "128S" else BuildRequest())
-    assert set(built.files) == {PLAN}
-    weights = sum(
-        onnx.numpy_helper.to_array(tensor).nbytes
-        for tensor in onnx.load_model_from_string(bundle.read(MODEL)).graph.initializer
-    )
-    assert 0.5 * weights < len(built.files[PLAN]) < 3 * weights
-    record = built.network
-    assert record["layers"]["CONVOLUTION"] >= 4
-    assert record["layers"]["SOFTMAX"] >= sum(bundle.manifest.config.depths) + 2
-    assert record["casts"] == ({"UINT8 to FLOAT": 1} if "top_k" in options else {})
-    assert {"HALF", "BF16", "INT8"}.isdisjoint(record["dtypes"])
-    assert len(record["outputs"]) == (3 if "top_k" in options else 1)
-    assert record["attention"]["fused"] is False
-    low, high = options["batch"]
-    assert built.profile == Profile(minimum=low, optimum=low, maximum=3 if options["arch"] == "128S" else high)
+@pytest.mark.parametrize("batch", [(1, 4), (2, 2)], ids=["dynamic", "static"])
+@pytest.mark.parametrize("arch", VARIANTS)
+def test_every_variant_builds_and_is_what_the_manifest_promises(traced: Any, arch: str, batch: tuple[int, int]) -> None:
+    pixels = {"uint8_input": True, "top_k": 3} if arch == "128" else {}
+    bundle = traced(arch=arch, batch=batch, **pixels)
+    built = build(bundle, RTX, BuildRequest())
+    assert built.profile == Profile(minimum=batch[0], optimum=batch[0], maximum=batch[1])
     # What a manifest keeps, it reads again.
     entry = added(bundle, built).manifest.engines[RTX]
-    assert entry.requirements == {"compute_capabilities": "8.0 and later", "platform": "linux-x86_64"}
+    assert entry.requirements == {"compute_capabilities": "8.0, 8.6, 8.9, 12.0, 12.1", "platform": platform_here()}
+
+    model = onnx.load_model_from_string(bundle.read(MODEL))
+    operators = Counter(node.op_type for node in model.graph.node)
+    record = built.network
+    assert record["layers"]["CONVOLUTION"] == operators["Conv"]
+    assert record["layers"]["MATRIX_MULTIPLY"] == operators["MatMul"] + operators["Gemm"]
+    assert record["layers"]["SOFTMAX"] == operators["Softmax"] >= sum(bundle.manifest.config.depths) + 2
+    assert record["layer_count"] == sum(record["layers"].values()) < 3 * len(model.graph.node)
+    assert record["casts"] == ({"UINT8 to FLOAT": 1} if pixels else {})
+    assert {"HALF", "BF16", "INT8"}.isdisjoint(record["dtypes"])
+    assert len(record["outputs"]) == (3 if pixels else 1)
+    assert record["attention"]["fused"] is False
+
+    plan = built.files[PLAN]
+    assert 0.5 < len(plan) / sum(numpy_helper.to_array(tensor).nbytes for tensor in model.graph.initializer) < 3
+    if batch == (2, 2):
+        assert planned(bundle.read(MODEL)) == plan
+    else:
+        # The library numbers the names that it makes up for its arithmetic of shapes, each time otherwise: the same
+        # bytes but for some digits, though not in the same places.
+        sides = [int(side) for side in bundle.manifest.input.shape[1:]]
+        profile = ProfileOrder(input="images", minimum=(1, *sides), optimum=(1, *sides), maximum=(4, *sides))
+        again = planned(bundle.read(MODEL), profile)
+        counts = [np.bincount(np.frombuffer(content, np.uint8), minlength=256) for content in (again, plan)]
+        assert np.abs(counts[0] - counts[1]).sum() < 1e-4 * len(plan)
 
 
 def test_the_same_input_gives_the_same_bytes_and_another_one_does_not(make_bundle: BundleFactory) -> None:
@@ -185,17 +192,18 @@ def test_pixels_are_cast_once_and_before_they_are_transposed(make_bundle: Bundle
         planned(model.SerializeToString())
 
 
-def test_an_engine_for_other_gpus_is_said_not_to_run_here(
-    make_bundle: BundleFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gpu = Gpu(capability=(8, 9), driver="CUDA 13.5")
+def test_an_engine_for_other_gpus_is_said_not_to_run_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said of a GPU that is not there, and of what a build on it tells; whatever this machine has."""
+    gpu = Gpu(name="A", capability=(8, 9), driver="CUDA 13.5")
     monkeypatch.setattr("levit_engines.tensorrt.building.gpu_or_reason", lambda _: (gpu, ""))
-    bundle = make_bundle()
-    assert build(bundle, RTX, BuildRequest()).runs_here == ""
-    other = build(bundle, RTX, BuildRequest(compute_capabilities=("8.6",)))
-    assert other.runs_here == "the GPU here has compute capability 8.9, the engine is for 8.6"
-    outcome = Outcome(version="", gpu={}, engine={"not_inspected": "unsupported"})
-    assert "could not load it on the GPU here: unsupported" in _why_not_here(FLAVOURS[RTX], "8.9", outcome)
+
+    def why_not(target: str, **engine: str) -> str:
+        return _why_not_here(FLAVOURS[RTX], Outcome(version="", targets=(target,), gpu={}, engine=engine))
+
+    assert why_not("8.9") == ""
+    assert why_not("8.9", not_inspected="unsupported") == "TensorRT-RTX could not load it on the GPU here: unsupported"
+    elsewhere = "the GPU here has compute capability 8.9, the engine is for 8.6"
+    assert why_not("8.6") == why_not("8.6", not_inspected="unsupported") == elsewhere
 
 
 def test_an_empty_graph_and_garbage_are_refused() -> None:
@@ -260,18 +268,19 @@ def test_the_real_runtime_judges_containers(make_bundle: BundleFactory) -> None:
     plan = build(bundle, RTX, BuildRequest()).files[PLAN]
     library = load_library(FLAVOURS[RTX])
     for content, words in (
-        (plan[:-5], "plan.header.size == blobSize"),
-        (plan + b"x", "plan.header.size == blobSize"),
+        (plan[:-5], "not a whole plan .*plan.header.size == blobSize"),
+        (plan + b"x", "not a whole plan .*plan.header.size == blobSize"),
         (b"ABCD" + plan[4:], "malformed engine"),
         (bundle.read(MODEL), "malformed engine"),
         (b"", "malformed engine"),
-        (plan, "cudaError 35"),
+        (plan, "this GPU and its driver cannot load it .*cudaError 35.*: run THE COMMAND here"),
     ):
         cuda = FakeCuda()
         manifest = bundle.manifest
         execution = Execution(library, cuda, images=manifest.input, outputs=manifest.outputs, maximum=1, graphs=False)
-        with pytest.raises(BundleError, match=words):
-            execution.load(content, "the plan")
+        error = EnvironmentIncompleteError if content == plan else BundleError
+        with pytest.raises(error, match=words):
+            execution.load(content, "the plan", "THE COMMAND")
         execution.close()
         assert cuda.live == 0
 
@@ -287,7 +296,7 @@ def test_a_plan_that_was_altered_is_found_by_its_hash(
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
-    monkeypatch.setattr("levit_engines.tensorrt.runner.load_cuda", lambda _: FakeCuda())
+    monkeypatch.setattr("levit_engines.tensorrt.runner.load_cuda", lambda _: FakeCuda((8, 6)))
     with pytest.raises(BundleError, match="altered or damaged") as caught:
         open_runner(open_bundle(changed.path), RTX)
     assert caught.value.exit_code == 3

@@ -19,10 +19,11 @@ from levit_engines.tensorrt import REFUSED_FLAGS
 from levit_engines.tensorrt.attention import describe_attention
 from levit_engines.tensorrt.inspection import summarize
 from levit_engines.tensorrt.messages import one_line, parser_errors, without_driver_complaints
-from levit_engines.tensorrt.network import describe_network, mismatches
+from levit_engines.tensorrt.network import describe_network, engine_mismatches, mismatches
+from levit_engines.tensorrt.order import NOT_INSPECTED
 from levit_engines.tensorrt.progress import TOTAL, BuildProgress
 from levit_engines.tensorrt.requirements import violations
-from levit_engines.tensorrt.targets import DEFAULT_TARGET, describe_targets, fits, members_for
+from levit_engines.tensorrt.targets import default_capabilities, describe_targets, fits, members_for
 
 DRIVER = "Error Code 1: Cuda Runtime (cudaError 35: CUDA driver version is insufficient for CUDA runtime version)"
 ZERO = np.int8(0)
@@ -105,9 +106,9 @@ def test_branches_and_constant_nodes_are_looked_into() -> None:
 
 
 def test_targets_are_put_in_order_and_unknown_ones_listed() -> None:
-    assert members_for(("12.0", "8.6", "8.6"), CAPABILITIES) == ("SM86", "SM120")
+    assert list(members_for(("12.0", "8.6", "8.6"), CAPABILITIES).items()) == [("8.6", "SM86"), ("12.0", "SM120")]
+    assert default_capabilities(CAPABILITIES) == ("8.0", "8.6", "8.9", "12.0", "12.1")
     assert describe_targets(("12.0", "8.6")) == "8.6, 12.0"
-    assert describe_targets(()) == DEFAULT_TARGET
     with pytest.raises(ConfigError, match=r"9\.0: this release .* 7\.5, 8\.0, 8\.6, 8\.9, 12\.0, 12\.1"):
         members_for(("9.0",), CAPABILITIES)
 
@@ -124,9 +125,7 @@ def test_what_is_no_capability_is_refused(text: str) -> None:
         ("8.6", (8, 6), True),
         ("8.6, 12.0", (12, 0), True),
         ("8.6, 12.0", (8, 9), False),
-        (DEFAULT_TARGET, (8, 0), True),
-        (DEFAULT_TARGET, (12, 0), True),
-        (DEFAULT_TARGET, (7, 5), False),
+        ("8.0, 8.6, 8.9, 12.0, 12.1", (9, 0), False),
     ],
 )
 def test_what_fits_a_gpu(recorded: str, capability: tuple[int, int], expected: bool) -> None:
@@ -134,8 +133,9 @@ def test_what_fits_a_gpu(recorded: str, capability: tuple[int, int], expected: b
 
 
 def test_a_record_in_other_words_is_a_bad_bundle() -> None:
-    with pytest.raises(BundleError, match="not what levit-build writes"):
-        fits("any GPU", (8, 6))
+    for recorded in ("any GPU", "8.0 and later", ""):
+        with pytest.raises(BundleError, match="not what levit-build writes"):
+            fits(recorded, (8, 6))
 
 
 def test_complaints_about_the_driver_give_way_to_reasons() -> None:
@@ -276,18 +276,55 @@ def test_attention_is_said_to_be_fused_only_where_that_is_known() -> None:
 def test_inspectors_of_several_releases_are_understood() -> None:
     layers: list[Any] = [
         {"LayerType": "gemm", "Outputs": [{"Format/Datatype": "Half"}]},
-        {"LayerType": "gemm", "Outputs": [{"Format": "Row", "Datatype": "FP16"}]},
-        {"LayerType": "kgen", "Outputs": ["name only"]},
+        {"LayerType": "gemm", "Outputs": [{"Format": "Row", "Datatype": "FP16"}], "Bias": {"Type": "Half", "Count": 4}},
+        {
+            "LayerType": "conv",
+            "Inputs": [{"Format/Datatype": "Thirty-two wide channel vectorized row major Int8 format."}],
+        },
+        {"LayerType": "conv", "Outputs": [{"Format/Datatype": "Row major linear FP32"}], "Weights": {"Type": "Int8"}},
+        {"LayerType": "kgen", "Outputs": ["name only", {"Format/Datatype": "N/A due to dynamic shapes"}]},
         "name only",
     ]
     assert summarize(json.dumps({"Layers": layers})) == {
-        "layer_count": 4,
-        "layers": {"gemm": 2, "kgen": 1},
-        "outputs": {"FP16": 1, "Half": 1},
+        "layer_count": 6,
+        "layers": {"conv": 2, "gemm": 2, "kgen": 1},
+        "dtypes": {"FLOAT": 1, "HALF": 3, "INT8": 2},
     }
     for text in ("", "[]", '{"layers": []}'):
         with pytest.raises(ExportError, match="no list of layers"):
             summarize(text)
+
+
+@pytest.mark.parametrize(
+    ("precision", "types", "fits"),
+    [
+        ("fp32", ("Float",), True),
+        ("fp32", ("Row major linear FP32", "Int32", "Bool"), True),
+        ("fp32", ("Float", "Half"), False),
+        ("fp32", ("Float", "BF16"), False),
+        ("fp32", ("Float", "UInt8"), False),
+        ("fp16", ("Half", "Float"), True),
+        ("fp16", ("Float",), False),
+        ("fp16", ("Half", "BF16"), False),
+        ("bf16", ("BFloat16", "Float"), True),
+        ("bf16", ("Half",), False),
+        ("int8", ("Int8", "Half", "Float"), True),
+        ("int8", ("Half", "Float"), False),
+        ("fp32", ("N/A due to dynamic shapes",), True),
+        ("fp32", (), True),
+    ],
+)
+def test_layers_of_another_precision_than_asked_for_are_named(
+    precision: str, types: tuple[str, ...], fits: bool
+) -> None:
+    layers = [{"LayerType": "gemm", "Outputs": [{"Format/Datatype": text}]} for text in types]
+    found = engine_mismatches(summarize(json.dumps({"Layers": layers})), promised(precision))
+    assert (found == ()) is fits
+    assert all(f"precision {precision} was asked for, the engine's tensors are " in line for line in found)
+
+
+def test_an_engine_that_was_not_inspected_has_no_mismatch() -> None:
+    assert engine_mismatches({NOT_INSPECTED: "no GPU"}, promised()) == ()
 
 
 def test_refused_flags_have_reasons() -> None:

@@ -15,7 +15,7 @@ from levit_engines.tensorrt.flavours import FLAVOURS
 from levit_engines.tensorrt.order import BuildOrder, Outcome, ProfileOrder
 from levit_engines.tensorrt.planning import Planner
 
-GPU = Gpu(capability=(9, 0), driver="CUDA 13.5")
+GPU = Gpu(name="H200", capability=(9, 0), driver="CUDA 13.5")
 PROFILE = ProfileOrder(input="images", minimum=(1, 3), optimum=(2, 3), maximum=(4, 3))
 
 
@@ -26,6 +26,10 @@ class Config:
         self.profiling_verbosity: Any = None
         self.cache: Any = None
         self.pools: dict[str, int] = {}
+        self.flags = {"TF32"}
+
+    def clear_flag(self, flag: Member) -> None:
+        self.flags.discard(flag.name)
 
     def set_memory_pool_limit(self, pool: Member, size: int) -> None:
         self.pools[pool.name] = size
@@ -107,16 +111,18 @@ class BuildingFake(FakeLibrary):
         return self.information
 
 
-def plan(library: BuildingFake, gpu: Gpu | None = GPU, **changes: Any) -> tuple[bytes, Outcome]:
+def plan(
+    library: BuildingFake, gpu: Gpu | None = GPU, engine: str = "tensorrt", **changes: Any
+) -> tuple[bytes, Outcome]:
     fields: dict[str, Any] = {
-        "engine": "tensorrt",
+        "engine": engine,
         "profile": PROFILE,
         "compute_capabilities": (),
         "workspace_mib": None,
         "timing_cache": None,
     }
     order = BuildOrder(**{**fields, **changes})
-    planner = Planner(library, FLAVOURS["tensorrt"], gpu, "no NVIDIA driver")
+    planner = Planner(library, FLAVOURS[engine], gpu, "no NVIDIA driver")
     return planner.build(b"model", order, on_network=lambda _: None, on_progress=lambda *_: None)
 
 
@@ -125,10 +131,12 @@ def test_a_build_on_a_gpu_says_where_and_what() -> None:
     library.information = json.dumps({"Layers": [{"LayerType": "gemm", "Outputs": [{"Datatype": "FP32"}]}]})
     content, outcome = plan(library, workspace_mib=3)
     assert content == b"vtrt"
-    assert outcome.gpu == {"compute_capability": "9.0", "driver": "CUDA 13.5"}
-    assert outcome.engine == {"layer_count": 1, "layers": {"gemm": 1}, "outputs": {"FP32": 1}}
+    assert outcome.gpu == {"name": "H200", "compute_capability": "9.0", "driver": "CUDA 13.5"}
+    assert outcome.targets == ("9.0",)
+    assert outcome.engine == {"layer_count": 1, "layers": {"gemm": 1}, "dtypes": {"FLOAT": 1}}
     assert library.flags == [1 << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED)]
     assert library.config.pools == {"WORKSPACE": 3 << 20}
+    assert library.config.flags == set()
     assert library.config.profiling_verbosity.name == "DETAILED"
 
 
@@ -165,7 +173,7 @@ def test_what_the_library_refuses_is_an_error() -> None:
     with pytest.raises(BundleError, match="cannot read the graph"):
         plan(library)
     with pytest.raises(ExportError, match="cannot build for GPUs that are not here"):
-        plan(BuildingFake(), compute_capabilities=("8.6",))
+        plan(BuildingFake(), engine="tensorrt-rtx")
 
 
 def test_timings_are_kept_and_grow(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from levit_deploy.errors import (
 )
 from levit_engines.built import BuildRequest
 from levit_engines.tensorrt.building import build
+from levit_engines.tensorrt.compatibility import platform_here
 from levit_engines.tensorrt.order import BuildOrder, Outcome, ProfileOrder, failure_event, failure_of
 from levit_engines.tensorrt.process import COMMAND, run_child
 
@@ -143,7 +144,7 @@ def test_orders_and_outcomes_survive_the_way() -> None:
             timing_cache="/tmp/timings",
         )
         assert BuildOrder.from_text(order.to_text()) == order
-    outcome = Outcome(version="1", gpu={}, engine={}, notes=("a",))
+    outcome = Outcome(version="1", targets=("8.6", "8.9"), gpu={}, engine={}, notes=("a",))
     assert Outcome.from_json(outcome.to_json()) == outcome
 
 
@@ -155,9 +156,35 @@ def test_a_network_that_was_not_promised_ends_the_build_before_it_begins(make_bu
 
 
 def test_a_child_that_tells_half_is_not_believed(make_bundle: BundleFactory) -> None:
-    outcome = "dict(version='', gpu={}, engine={}, notes=[])"
+    outcome = "dict(version='', targets=[], gpu={}, engine={}, notes=[])"
     with pytest.raises(ExportError, match="without saying what it made"):
         build(make_bundle(), "tensorrt-rtx", BuildRequest(), command=child(f"tell(event='built', outcome={outcome})"))
+
+
+@pytest.mark.parametrize(("kind", "fits"), [("FLOAT", True), ("HALF", False)])
+def test_layers_of_another_type_than_asked_for_are_no_engine(make_bundle: BundleFactory, kind: str, fits: bool) -> None:
+    """What an inspector says on a GPU is compared, whatever the parser said before."""
+    record = {
+        "inputs": [{"name": "images", "dtype": "FLOAT", "shape": [1, 3, 32, 32]}],
+        "outputs": [{"name": "logits", "dtype": "FLOAT", "shape": [1, 5]}],
+        "dtypes": {"FLOAT": 9},
+        "casts": {},
+    }
+    gpu = {"name": "A", "compute_capability": "8.6", "driver": "CUDA 13.5"}
+    engine = {"layer_count": 1, "layers": {"gemm": 1}, "dtypes": {"FLOAT": 1, kind: 2}}
+    outcome = {"version": "1", "targets": ["8.6"], "gpu": gpu, "engine": engine, "notes": []}
+    code = f"""
+open(sys.argv[1] + "/network.plan", "wb").write(b"plan")
+tell(event="network", record={record!r})
+tell(event="built", outcome={outcome!r})
+"""
+    if fits:
+        built = build(make_bundle(), "tensorrt", BuildRequest(), command=child(code))
+        assert (built.network["engine"], built.network["built_on"]) == (engine, gpu)
+        assert built.requirements == {"compute_capabilities": "8.6", "platform": platform_here()}
+        return
+    with pytest.raises(ExportError, match=r"asked for: precision fp32 .* the engine's tensors are FLOAT \(1\), HALF"):
+        build(make_bundle(), "tensorrt", BuildRequest(), command=child(code))
 
 
 @pytest.mark.parametrize(

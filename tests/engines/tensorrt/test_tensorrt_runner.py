@@ -13,45 +13,13 @@ from tensorrt_fakes import MAGIC, VERSION, FakeCuda, FakeLibrary, SpecializingFa
 
 import levit_engines.tensorrt as package
 from levit_deploy.bundle import MODEL, Bundle, open_bundle
-from levit_deploy.bundle_engines import add_engine
-from levit_deploy.engine_entry import EngineEntry, Profile
+from levit_deploy.engine_entry import Profile
 from levit_deploy.errors import BundleError, ConfigError, EnvironmentIncompleteError, LevitError, RunnerError
 from levit_deploy.manifest import BatchSizes, TensorSpecification
+from levit_engines.tensorrt.compatibility import platform_here
 from levit_engines.tensorrt.runner import TensorRTRunner
 
 Built = Callable[..., Bundle]
-
-
-@pytest.fixture
-def built(make_bundle: BundleFactory) -> Built:
-    """A bundle of dynamic batch 1 to 4 with an engine "tensorrt" whose plan is the fake's; `changes` to the entry."""
-
-    def build(
-        engine: str = "tensorrt",
-        *,
-        plan: bytes | None = None,
-        batch: int | str = "batch",
-        dtype: str = "float32",
-        **changes: Any,
-    ) -> Bundle:
-        bundle = make_bundle(batch=batch, dtype=dtype, maximum=4)
-        highest = batch if isinstance(batch, int) else 4
-        fields: dict[str, Any] = {
-            "files": ("network.plan",),
-            "model_sha256": bundle.manifest.members[MODEL].sha256,
-            "libraries": {engine.replace("-", "_"): VERSION},
-            "requirements": {"compute_capabilities": "8.6"},
-            "profile": Profile(minimum=batch if isinstance(batch, int) else 1, optimum=highest, maximum=highest),
-            "options": {},
-            "network": {},
-            "machine": {},
-            "build_seconds": 1.0,
-            "verified": "",
-        }
-        content = MAGIC + tiny_model(dtype, batch) if plan is None else plan
-        return add_engine(bundle, engine, EngineEntry(**{**fields, **changes}), {"network.plan": content})
-
-    return build
 
 
 def images(count: int, dtype: str = "float32", seed: int = 0) -> np.ndarray:
@@ -289,11 +257,48 @@ def test_no_engine_or_one_of_another_graph_is_refused_first(built: Built, make_b
         opened(bundle, "openvino")
 
 
-def test_a_plan_that_the_library_refuses_is_a_bad_bundle(built: Built) -> None:
+def test_a_plan_that_is_none_is_a_bad_bundle(built: Built) -> None:
     cuda = FakeCuda()
-    with pytest.raises(BundleError, match="magicTag"):
+    with pytest.raises(BundleError, match=r"not a whole plan .*magicTag"):
         opened(built(plan=b"no plan"), cuda=cuda)
     assert cuda.live == 0
+
+
+def test_a_plan_that_only_this_gpu_refuses_is_to_be_built_here(built: Built) -> None:
+    cuda = FakeCuda()
+    library = FakeLibrary(cuda)
+    library.refusal = "cudaErrorNoKernelImageForDevice"
+    with pytest.raises(EnvironmentIncompleteError) as caught:
+        opened(built(), cuda=cuda, library=library)
+    text = str(caught.value)
+    assert "cannot load it (cudaErrorNoKernelImageForDevice): run levit-build " in text
+    assert text.endswith(" --engine tensorrt --overwrite here")
+    assert (library.loaded, cuda.live) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("capability", "way_out"),
+    [
+        ((8, 9), r"this GPU has 8\.9: run levit-build .* --overwrite --compute-capability 8\.9$"),
+        ((9, 0), r"this GPU has 9\.0: TensorRT-RTX 11\.0\.0 builds for 7\.5, .*, 12\.0 only, use another engine$"),
+    ],
+)
+def test_a_gpu_that_the_library_knows_gets_another_build_than_one_it_does_not(
+    built: Built, capability: tuple[int, int], way_out: str
+) -> None:
+    cuda = FakeCuda(capability)
+    library = SpecializingFake(cuda)
+    with pytest.raises(EnvironmentIncompleteError, match=way_out):
+        opened(built("tensorrt-rtx"), "tensorrt-rtx", cuda=cuda, library=library)
+    assert (library.loaded, cuda.live) == (0, 0)
+
+
+@pytest.mark.parametrize("requirements", [{"platform": "windows-AMD64"}, {}], ids=["another", "none"])
+def test_a_plan_of_another_platform_is_to_be_built_here(built: Built, requirements: dict[str, str]) -> None:
+    bundle = built(requirements={"compute_capabilities": "8.6", **requirements})
+    # Without a GPU too: it is asked first.
+    with pytest.raises(EnvironmentIncompleteError, match=rf"this is {platform_here()}: run levit-build .* here$"):
+        opened(bundle, cuda=FakeCuda(count=0))
 
 
 @pytest.mark.parametrize(
@@ -341,7 +346,7 @@ def test_what_a_measurement_states(built: Built) -> None:
     assert stated["engine"] == "tensorrt"
     assert stated["engine_version"] == VERSION
     assert stated["compute_capability"] == "8.6"
-    assert stated["driver"] == "CUDA 13.5"
+    assert (stated["gpu"], stated["driver"]) == ("NVIDIA Fake 1", "CUDA 13.5")
     assert stated["plan_sha256"] == bundle.manifest.members[bundle.manifest.engines["tensorrt"].files[0]].sha256
 
 
