@@ -1,6 +1,6 @@
-"""Write benchmarks/results/README.md from the JSON files beside it, so that no figure is typed by hand.
+"""Write benchmarks/results/README.md, and what the README says of speed, from JSON: no figure is typed by hand.
 
-Usage: make_results_page.py [--check]: with --check nothing is written, and a page that is not up to date is exit 1.
+Usage: make_results_page.py [--check]: with --check nothing is written, and what is not up to date is exit 1.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
-PAGE = RESULTS / "README.md"
+from levit_benchmarks.bench import markdown, plots
+from levit_benchmarks.bench.document import from_json, is_record
+from levit_benchmarks.bench.record import RunRecord
+
+ROOT = Path(__file__).parents[1]
 EXPLANATIONS = {
     "outside stages": "interpreter start, imports, exit",
     "load": "drawing untrained weights and measuring their statistics in float64; a checkpoint only has to be read",
@@ -193,25 +196,61 @@ def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def page() -> str:
-    """The whole page."""
+def bench_runs(results: Path) -> list[tuple[str, RunRecord]]:
+    """The runs of levit-bench in a folder, by name."""
+    documents = [(path, json.loads(path.read_text(encoding="utf-8"))) for path in sorted(results.glob("*.json"))]
+    return [(path.stem, from_json(document, str(path))) for path, document in documents if is_record(document)]
+
+
+def page(results: Path, runs: list[tuple[str, RunRecord]]) -> str:
+    """The whole page of results."""
     head = "# Results\n\nGenerated from the JSON files in this folder by `python tools/make_results_page.py`.\n"
-    costs, studies = _results("export-cost-*.json"), _results("bound-study-*.json")
-    blames = _results("blame-study*.json")
+    costs, studies = _results(results, "export-cost-*.json"), _results(results, "bound-study-*.json")
+    blames = _results(results, "blame-study*.json")
     sections = [map(export_cost_section, costs), map(bound_study_section, studies), map(blame_study_section, blames)]
-    return "\n".join([head, *(text for section in sections for text in section)])
+    benches = (markdown.section(record, name) for name, record in runs)
+    return "\n".join([head, *benches, *(text for section in sections for text in section)])
 
 
-def _results(pattern: str) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob(pattern))]
+def _results(results: Path, pattern: str) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob(pattern))]
 
 
-def main() -> int:
-    if sys.argv[1:] == ["--check"]:
-        return 0 if PAGE.read_text(encoding="utf-8") == page() else 1
-    PAGE.write_text(page(), encoding="utf-8")
+def pictures(runs: list[tuple[str, RunRecord]]) -> dict[str, str]:
+    """Accuracy over latency of each run that has it: SVG by name of file."""
+    drawn = ((name, plots.frontier(record)) for name, record in runs)
+    return {f"{name}-frontier.svg": drawing.svg for name, drawing in drawn if drawing is not None}
+
+
+def documents(root: Path, runs: list[tuple[str, RunRecord]], names: list[str]) -> dict[Path, str]:
+    """The text of both documents as it should be; `names` are of the pictures that the README shows."""
+    results, readme = root / "benchmarks" / "results", root / "README.md"
+    block = markdown.readme_block(runs, names, "benchmarks/results")
+    return {
+        results / "README.md": page(results, runs),
+        readme: markdown.fill(readme.read_text(encoding="utf-8"), block),
+    }
+
+
+def main(arguments: list[str], root: Path = ROOT) -> int:
+    """Write both documents and the pictures; with --check compare the documents, and see that the pictures are there.
+
+    How a picture is drawn differs from release to release of Matplotlib, so their bytes are not compared.
+    """
+    results = root / "benchmarks" / "results"
+    runs = bench_runs(results)
+    drawn = pictures(runs) if runs else {}
+    expected = documents(root, runs, list(drawn))
+    if arguments == ["--check"]:
+        are_there = all((results / name).is_file() for name in drawn)
+        return (
+            0 if are_there and all(path.read_text(encoding="utf-8") == text for path, text in expected.items()) else 1
+        )
+    expected |= {results / name: svg for name, svg in drawn.items()}
+    for path, text in expected.items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -8,8 +8,10 @@ enough. Where the two builds match, or torchvision is not installed, nothing is 
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _MISSING_OPERATORS = ("nms", "qnms")
 _SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
@@ -23,6 +25,8 @@ def make_torchvision_importable() -> None:
     except ModuleNotFoundError:
         return
     except RuntimeError:
+        import torch
+
         library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         for operator in _MISSING_OPERATORS:
             library.define(operator + _SIGNATURE)  # type: ignore[no-untyped-call]

@@ -1,7 +1,6 @@
 """The LeViT of transformers to ONNX with `torch.onnx.export`; transformers 5 has no exporter of its own.
 
-The configuration is built here: that of facebook/levit-384 cannot be loaded by transformers 5, whose
-`drop_path_rate` must be an int (and is of no use in inference). Prints the seconds of its stages as JSON.
+Prints the seconds of its stages as JSON.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from pathlib import Path
 import torch
 
 from levit_benchmarks.peers.compatibility import make_torchvision_importable
+from levit_benchmarks.peers.levit import build_transformers
 from levit_deploy.architectures import config_for
 
 
@@ -25,20 +25,10 @@ def main() -> None:
     options = parser.parse_args()
     config = config_for(options.arch)
     make_torchvision_importable()
-    from transformers import LevitConfig, LevitForImageClassificationWithTeacher
+    from transformers import LevitForImageClassificationWithTeacher  # noqa: F401 (loading begins after all imports)
 
     started_s = time.perf_counter()
-    library_config = LevitConfig(
-        image_size=config.image_size,
-        hidden_sizes=list(config.embed_dims),
-        num_attention_heads=list(config.heads),
-        depths=list(config.depths),
-        key_dim=[config.key_dim] * len(config.depths),
-        drop_path_rate=0,
-    )
-    library_config.num_labels = config.num_classes
-    model: torch.nn.Module = LevitForImageClassificationWithTeacher(library_config)
-    model.eval()
+    model = build_transformers(config)
     loaded_s = time.perf_counter()
     torch.onnx.export(
         model,

@@ -1,0 +1,134 @@
+"""Rounds: every candidate in turn, all others frozen meanwhile.
+
+Idle thread pools spin for tens of milliseconds and would take the CPUs from whoever is timed, so every process is
+stopped until its turn comes; then it makes some untimed calls first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TypeVar
+
+from levit_benchmarks.bench.conditions import ConditionsMeter
+from levit_benchmarks.bench.process import OPEN_TIMEOUT_S, REPLY_TIMEOUT_S, Worker
+from levit_benchmarks.bench.protocol import candidate_from_json
+from levit_benchmarks.bench.record import Burst, Candidate, Round, Sessions
+from levit_benchmarks.bench.subject import Order
+
+T = TypeVar("T")
+WARM_UP_S, WARM_UP_CALLS = 1.0, 5
+WAKE_UP_S, WAKE_UP_CALLS = 0.1, 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BurstLength:
+    """A burst lasts at least `seconds` and has at least `count` calls of every session."""
+
+    seconds: float
+    count: int
+
+
+class Crew:
+    """The processes of one candidate: one for each of its sessions. Frozen except within a burst."""
+
+    def __init__(self, order: Order, sessions: int) -> None:
+        """Open, check and warm up every session, one after the other. Raises what a worker raises."""
+        self.sessions = Sessions(sessions=sessions, threads=order.threads)
+        self._workers: list[Worker] = []
+        try:
+            for _ in range(sessions):
+                worker = Worker(order)
+                self._workers.append(worker)
+                self.candidate: Candidate = candidate_from_json(worker.reply(OPEN_TIMEOUT_S)["candidate"])
+                worker.ask("calls", seconds=WARM_UP_S, count=WARM_UP_CALLS)
+                worker.reply()
+                worker.freeze()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def name(self) -> str:
+        """The candidate's."""
+        return self.candidate.name
+
+    @property
+    def sessions_text(self) -> str:
+        """How it uses its threads, for a person."""
+        return f"{self.sessions.sessions} x {self.sessions.threads} threads"
+
+    def burst(self, length: BurstLength) -> Burst:
+        """Wake all sessions, time their calls at the same time, and freeze them again."""
+        for worker in self._workers:
+            worker.thaw()
+        self._calls(BurstLength(seconds=WAKE_UP_S, count=WAKE_UP_CALLS))
+        burst = self._calls(length)
+        for worker in self._workers:
+            worker.freeze()
+        return burst
+
+    def peak_rss_bytes(self) -> int:
+        """The largest resident sets of its processes, added up; what they share is counted for each."""
+        total = 0
+        for worker in self._workers:
+            worker.thaw()
+            worker.ask("memory")
+            total += int(worker.reply()["peak_rss_bytes"])
+            worker.freeze()
+        return total
+
+    def cpu_s(self) -> float:
+        """CPU time that its processes have taken so far."""
+        return sum(worker.cpu_s() for worker in self._workers)
+
+    def close(self) -> None:
+        """End its processes."""
+        for worker in self._workers:
+            worker.close()
+
+    def __enter__(self) -> Crew:  # noqa: PYI034 (Python 3.10 has no typing.Self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _calls(self, length: BurstLength) -> Burst:
+        for worker in self._workers:
+            worker.ask("calls", seconds=length.seconds, count=length.count)
+        samples = [worker.reply(REPLY_TIMEOUT_S + length.seconds) for worker in self._workers]
+        return Burst(
+            latencies_ns=tuple(latency for sample in samples for latency in sample["latencies_ns"]),
+            wall_ns=max(sample["end_ns"] for sample in samples) - min(sample["start_ns"] for sample in samples),
+            cpu_ns=sum(sample["cpu_ns"] for sample in samples),
+        )
+
+
+def turns(names: Sequence[T], number: int) -> tuple[T, ...]:
+    """The order of round `number`: every second one backwards, so that nobody always follows the same neighbour."""
+    shift = number // 2 % len(names)
+    order = (*names[shift:], *names[:shift])
+    return order[::-1] if number % 2 else order
+
+
+def run_rounds(
+    crews: Sequence[Crew], *, rounds: int, length: BurstLength, on_burst: Callable[[str], None] = lambda _: None
+) -> tuple[Round, ...]:
+    """Time every crew in every round; `on_burst` is told the name of each that is done."""
+    by_name = {crew.name: crew for crew in crews}
+    done = []
+    for number in range(rounds):
+        meter, bursts = ConditionsMeter(_own_cpu_s(crews)), {}
+        for name in turns(tuple(by_name), number):
+            bursts[name] = by_name[name].burst(length)
+            on_burst(name)
+        done.append(Round(bursts=bursts, conditions=meter.read(_own_cpu_s(crews))))
+    return tuple(done)
+
+
+def _own_cpu_s(crews: Sequence[Crew]) -> float:
+    return time.process_time() + sum(crew.cpu_s() for crew in crews)

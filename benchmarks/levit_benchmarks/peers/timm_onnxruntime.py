@@ -1,0 +1,8 @@
+"""timm's LeViT exported the usual way, in ONNX Runtime."""
+
+from __future__ import annotations
+
+from levit_benchmarks.peers.levit import TimmLevit
+from levit_benchmarks.peers.library_peer import LibraryPeer
+
+PEER = LibraryPeer(name="timm-onnxruntime", source=TimmLevit())

@@ -1,0 +1,104 @@
+"""A bundle that proves itself, and a peer that misbehaves as it is told, for worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fixtures_bundle import CLASSES, SIDE, WEIGHTS, BundleFactory
+
+from levit_benchmarks.bench.subject import Order
+from levit_deploy.bundle import GOLDEN, Bundle, Golden
+from levit_deploy.preprocessing import normalize, preprocessing_for
+
+FAKE_PEER = """
+import os, signal, subprocess, sys, threading, time
+import numpy as np
+from levit_benchmarks.bench.record import Candidate
+from levit_deploy.errors import EnvironmentIncompleteError
+
+def spin():
+    while True:
+        pass
+
+class Subject:
+    def __init__(self, order):
+        self.order, self.what = order, order.options.get("what", "")
+        self.candidate = Candidate(
+            name=order.name, network=order.options.get("network", order.network), engine="fake", engine_version="1",
+            precision="fp32", image_size=32, macs=1000, timed_sha256="0" * 64, checked="nothing", details={})
+    def images(self):
+        return np.zeros((self.order.batch, 3, 32, 32), np.float32)
+    def infer(self, images):
+        if self.what == "crash in a call":
+            os.write(2, b"the kernel gave up\\n")
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if self.what == "noise":
+            os.write(1, b"native library says hello\\n")
+            print("so does Python")
+        if self.what == "sleep":
+            time.sleep(float(self.order.options[f"{self.order.threads} threads"]))
+        else:
+            time.sleep(0.0005)
+        return np.zeros((self.order.batch, 5), np.float32)
+    def close(self):
+        pass
+
+class Peer:
+    name, packages = "fake", ("json",)
+    def prepare(self, order, folder):
+        (folder / "prepared").write_text("yes")
+    def open_subject(self, order):
+        what = order.options.get("what", "")
+        if what == "crash at opening":
+            os._exit(3)
+        if what == "hang":
+            time.sleep(600)
+        if what == "lack":
+            raise EnvironmentIncompleteError("install it")
+        if what == "bug":
+            raise ZeroDivisionError("nought")
+        if what == "spin":
+            threading.Thread(target=spin, daemon=True).start()
+        if what == "grandchild":
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+            open(order.options["file"], "w").write(str(child.pid))
+        return Subject(order)
+
+PEER = Peer()
+"""
+
+OrderFactory = Callable[..., Order]
+
+
+@pytest.fixture
+def fake_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrderFactory:
+    """Orders of a peer in another process; its options say how it fails."""
+    package = tmp_path / "path" / "fakes"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "peer.py").write_text(FAKE_PEER, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+
+    def make(name: str = "fake", **options: str) -> Order:
+        return Order(name=name, threads=1, batch=1, network="LeViT-128S", peer="fakes.peer", options=options)
+
+    return make
+
+
+@pytest.fixture
+def proven_bundle(make_bundle: BundleFactory) -> Callable[..., Bundle]:
+    """A bundle with true golden logits; `error` is added to the last of them."""
+
+    def make(name: str = "bundle", *, error: float = 0.0, **options: object) -> Bundle:
+        images = np.random.default_rng(1).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
+        means = normalize(images, preprocessing_for("untrained", SIDE)).astype(np.float64).mean(axis=(2, 3))
+        logits = means @ WEIGHTS.astype(np.float64)
+        assert logits.shape == (2, CLASSES)
+        logits[-1, -1] += error
+        golden = Golden(names=("first", "second"), images=images, logits=logits)
+        return make_bundle(name, members={GOLDEN: golden.to_bytes()}, **options)
+
+    return make
