@@ -1,0 +1,222 @@
+/* The LeViT edge runtime: the classes of images, from a bundle that levit-export wrote, without
+ * Python.
+ *
+ *     levit_options options;
+ *     levit_options_init(&options, sizeof options);
+ *     levit_classifier* classifier;
+ *     if (levit_open("levit-384-fp32", &options, &classifier) != LEVIT_OK)
+ * puts(levit_last_error());
+ *
+ * Threads: every function may be called from any thread at any time, with the same classifier as
+ * well: calls share the network and nothing else. Only levit_close must be the last call on its
+ * classifier.
+ *
+ * Ownership: the caller owns all memory that it hands in, and the library keeps none of it after
+ * the call, with the classifier as the one exception: levit_open makes it, levit_close frees it.
+ * Texts of a classifier live as long as it does; the text of levit_last_error until the next call
+ * of the same thread.
+ *
+ * Errors: a function that returns a status either does all that it says and returns LEVIT_OK, or
+ * writes nothing but what is said of it and leaves one line for levit_last_error. No C++ exception
+ * leaves the library. It prints nothing.
+ *
+ * Versions: structs that begin with struct_size may grow at their end; a program that was compiled
+ * with an older and so smaller one is served. The values of enumerations are never given another
+ * meaning.
+ *
+ * Environment: ORT_DISABLE_TELEMETRY is set to 1 unless it is set already, before ONNX Runtime is
+ * started, because its Linux builds otherwise write below the home directory and call home.
+ * LEVIT_ONNXRUNTIME names the library of ONNX Runtime where the options do not.
+ */
+#ifndef LEVIT_LEVIT_H
+#define LEVIT_LEVIT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define LEVIT_EXPORT
+#else
+#define LEVIT_EXPORT __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Version of this interface. It changes when a program would have to be compiled again, and then so
+ * does the soname. */
+#define LEVIT_ABI_VERSION 1u
+
+typedef int32_t levit_status;
+
+enum {
+  LEVIT_OK = 0,
+  LEVIT_FAILED = 1,      /* a check or the engine failed, as the self-test */
+  LEVIT_ARGUMENT = 2,    /* what the caller handed in contradicts itself or is out of range */
+  LEVIT_INPUT = 3,       /* a bundle or an image is not what it should be */
+  LEVIT_ENVIRONMENT = 4, /* a library, a provider or a driver is missing here */
+  LEVIT_MEMORY = 5       /* not enough of it */
+};
+
+/* A bundle that is opened: the network, ready to run. */
+typedef struct levit_classifier levit_classifier;
+
+LEVIT_EXPORT uint32_t levit_abi_version(void);
+
+/* Of the library, as in "0.1.0". */
+LEVIT_EXPORT const char* levit_version(void);
+
+/* What went wrong in the last call of this thread that failed, in one line; "" when none has. Never
+ * NULL. */
+LEVIT_EXPORT const char* levit_last_error(void);
+
+/* ---- Opening
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+typedef int32_t levit_provider;
+
+/* What runs the network. The one asked for runs all of it, or opening fails: nothing ever falls
+ * back to the CPU. */
+enum { LEVIT_PROVIDER_CPU = 0, LEVIT_PROVIDER_CUDA = 1, LEVIT_PROVIDER_TENSORRT = 2 };
+
+typedef struct levit_options {
+  size_t struct_size;
+  levit_provider provider; /* LEVIT_PROVIDER_CPU */
+  uint32_t device;         /* index of the GPU: 0 */
+  uint32_t threads;   /* that one call keeps busy on the CPU: 1. They never spin while they wait. */
+  uint32_t self_test; /* 1: replay the golden images of the bundle, and refuse to open when they
+                         differ */
+  uint32_t use_built_graph; /* 1: load the graph that levit-build optimised, where it was made for
+                               this machine */
+  const char*
+      onnxruntime_library; /* path of libonnxruntime.so, or NULL: LEVIT_ONNXRUNTIME, else the folder
+                              of this library, else what the system's loader finds */
+} levit_options;
+
+/* Fills `options`, which has `struct_size` bytes, with the defaults named above. */
+LEVIT_EXPORT void levit_options_init(levit_options* options, size_t struct_size);
+
+/* Opens the bundle in the folder `bundle`; every file of it is checked against its sha256 before it
+ * is used. `options` may be NULL. On failure `*classifier` is NULL. */
+LEVIT_EXPORT levit_status levit_open(const char* bundle, const levit_options* options,
+                                     levit_classifier** classifier);
+
+/* Frees it; NULL is allowed. */
+LEVIT_EXPORT void levit_close(levit_classifier* classifier);
+
+/* ---- What was opened
+ * -------------------------------------------------------------------------------------------- */
+
+typedef struct levit_info {
+  size_t struct_size;         /* the caller sets it */
+  const char* name;           /* what the bundle calls itself, as in "levit-384-fp32" */
+  const char* arch;           /* "384" */
+  const char* precision;      /* "fp32" */
+  const char* weights_origin; /* "untrained": the classes mean nothing */
+  const char* provider;       /* "CPUExecutionProvider" */
+  const char* graph;          /* the file that was loaded, "model.onnx" or one below engines/ */
+  const char* note;           /* what a user should be told of how it was opened, or "" */
+  const char* onnxruntime_version; /* "1.31.1" */
+  const char* onnxruntime_library; /* path of the file */
+  uint32_t image_size;             /* side of the square that the network sees, in pixels */
+  uint32_t classes;
+  uint32_t batch_minimum; /* of the graph; calls take any number of images */
+  uint32_t batch_maximum;
+  uint32_t
+      takes_pixels; /* 1: tensors are uint8 (n, side, side, 3); 0: float32 (n, 3, side, side) */
+  uint32_t golden_images; /* that the self-test replayed; 0 when it was not asked for */
+  double golden_share;    /* its largest error, as a share of what rounding explains */
+} levit_info;
+
+LEVIT_EXPORT levit_status levit_get_info(const levit_classifier* classifier, levit_info* info);
+
+/* Name of a class, or NULL when there is no such class. */
+LEVIT_EXPORT const char* levit_label(const levit_classifier* classifier, uint32_t class_index);
+
+/* Runs the golden images at every batch size that the bundle verified; opening does so at the
+ * smallest that the graph takes. LEVIT_FAILED when a logit is further from float64 than the bundle
+ * allows. `*images` is how many there are and
+ * `*share` the largest error, as a share of what rounding explains; either may be NULL. */
+LEVIT_EXPORT levit_status levit_self_test(const levit_classifier* classifier, uint32_t* images,
+                                          double* share);
+
+/* ---- Running
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+/* A JPEG or PNG file in memory. */
+typedef struct levit_encoded {
+  const uint8_t* data;
+  size_t size;
+} levit_encoded;
+
+/* Pixels of three bytes. `stride` is the distance of two rows in bytes; negative where the first
+ * row is the last one in memory, and `data` always points to the first. */
+typedef struct levit_pixels {
+  const uint8_t* data;
+  uint32_t width;
+  uint32_t height;
+  ptrdiff_t stride;
+  uint32_t bgr; /* 1: blue comes first, as OpenCV has it; 0: red */
+} levit_pixels;
+
+typedef struct levit_guess {
+  uint32_t class_index;
+  float logit;
+  double probability; /* softmax of the logits */
+} levit_guess;
+
+/* Time that a call spent, in milliseconds of a steady clock, over all of its images. */
+typedef struct levit_timings {
+  double decode_ms;
+  double resize_ms;    /* and crop */
+  double normalize_ms; /* 0 where the graph normalises */
+  double inference_ms;
+  double rank_ms; /* softmax and the best classes */
+} levit_timings;
+
+typedef struct levit_result {
+  size_t struct_size; /* the caller sets it, and all up to `logits` */
+  uint32_t
+      top_k; /* guesses wanted for each image, at most as many as there are classes; may be 0 */
+  levit_guess*
+      guesses; /* images * top_k, best first, the lower index first where two are equal; or NULL */
+  float* logits;         /* images * classes, or NULL */
+  levit_timings timings; /* written */
+  size_t failed_image;   /* written: the image at fault when the call fails, or SIZE_MAX */
+} levit_result;
+
+/* Classifies `count` images. Any number is taken: what the graph cannot take at once is run one
+ * group after another, and a group that is too small is filled up. On failure guesses and logits
+ * may be partly written. */
+LEVIT_EXPORT levit_status levit_run_encoded(const levit_classifier* classifier,
+                                            const levit_encoded* images, size_t count,
+                                            levit_result* result);
+
+/* The same from decoded pixels. */
+LEVIT_EXPORT levit_status levit_run_pixels(const levit_classifier* classifier,
+                                           const levit_pixels* images, size_t count,
+                                           levit_result* result);
+
+/* The same from the network's own input, images without gaps: float32 (count, 3, side, side), which
+ * must be finite, or uint8 (count, side, side, 3), as `takes_pixels` says. `size_bytes` is checked.
+ */
+LEVIT_EXPORT levit_status levit_run_tensor(const levit_classifier* classifier, const void* tensor,
+                                           size_t size_bytes, size_t count, levit_result* result);
+
+/* What the network sees of an image: RGB (side, side, 3), into `rgb` of `size_bytes`, which is
+ * checked. */
+LEVIT_EXPORT levit_status levit_preprocess_encoded(const levit_classifier* classifier,
+                                                   const levit_encoded* image, uint8_t* rgb,
+                                                   size_t size_bytes);
+LEVIT_EXPORT levit_status levit_preprocess_pixels(const levit_classifier* classifier,
+                                                  const levit_pixels* image, uint8_t* rgb,
+                                                  size_t size_bytes);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

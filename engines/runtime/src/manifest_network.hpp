@@ -1,0 +1,20 @@
+// The field `network` of manifest.json: which of the five LeViT variants, for how many classes and
+// pixels.
+#pragma once
+
+#include <string>
+
+#include "json.hpp"
+
+namespace levit {
+
+struct Network {
+  std::string arch;
+  int num_classes = 0;
+  int image_size = 0;
+};
+
+// Throws Error(input) when a field is missing or contradicts the variant that `arch` names.
+Network read_network(const JsonValue& document);
+
+}  // namespace levit

@@ -1,0 +1,150 @@
+"""The edge runtime, built once for all tests of a session, and bundles for it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fixtures_bundle import clean_environment
+
+from levit_export.pipeline import ExportReport, run_export
+from levit_export.request import ExportRequest
+
+ROOT = Path(__file__).parents[2]
+TOOLS = ("cmake", "c++", "cc")
+PACKAGES = "g++ cmake make libjpeg-dev libpng-dev doctest-dev pkg-config"
+HEADERS = ROOT / "build" / "onnxruntime-headers"
+
+Exporter = Callable[..., ExportReport]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A build of the edge runtime, with its tests."""
+
+    folder: Path
+
+    @property
+    def library(self) -> Path:
+        return self.folder / "liblevit.so"
+
+    def run(self, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+        """levit-run with these arguments."""
+        command = [self.folder / "levit-run", *arguments]
+        defaults: dict[str, Any] = {"capture_output": True, "text": True, "check": False, "timeout": 120}
+        return subprocess.run([str(word) for word in command], **(defaults | options))
+
+
+def cannot_build() -> str | None:
+    """What keeps the runtime from being built here, and how to mend it, or None."""
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if not any(map(shutil.which, ("make", "ninja"))):
+        missing.append("make")
+    if not missing:
+        missing = [header for header in ("jpeglib.h", "png.h") if not _has_header(f"cstdio>\n#include <{header}")]
+    if missing:
+        return f"{', '.join(missing)} missing: apt-get install {PACKAGES}"
+    found = "ONNXRUNTIME_ROOT" in os.environ or HEADERS.is_dir()
+    if not found and not _has_header("onnxruntime/onnxruntime_c_api.h"):
+        return "ONNX Runtime's headers are missing: run tools/fetch_onnxruntime_headers.sh, or set ONNXRUNTIME_ROOT"
+    return None
+
+
+def _has_header(name: str) -> bool:
+    search = ["c++", "-E", "-x", "c++", "-"]
+    return subprocess.run(search, input=f"#include <{name}>\n", text=True, capture_output=True).returncode == 0
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def configure_and_build(folder: Path, **variables: str) -> None:
+    """Configure and build the repository in `folder`; fails the test with what the tools said."""
+    generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+    settings = {"CMAKE_BUILD_TYPE": "Release", "Python3_EXECUTABLE": sys.executable}
+    # A warning is an error with the compiler of CI; other compilers warn of other things.
+    settings["LEVIT_DEVELOPER_MODE"] = "ON" if os.environ.get("CI") else "OFF"
+    settings |= variables
+    definitions = [f"-D{name}={value}" for name, value in settings.items()]
+    for command in (
+        ["cmake", "-S", str(ROOT), "-B", str(folder), *generator, *definitions],
+        ["cmake", "--build", str(folder), "--parallel", "2"],
+    ):
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            pytest.fail(f"{' '.join(command)}\n{result.stdout[-6000:]}\n{result.stderr[-6000:]}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
+    """The runtime, built in a temporary folder that the test processes share, or in LEVIT_RUNTIME_BUILD.
+
+    Where it cannot be built, tests are skipped, and in CI they fail: there a compiler is always to be found.
+    """
+    reason = cannot_build()
+    if reason is not None and os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    if reason is not None:
+        pytest.skip(reason)
+    if "LEVIT_RUNTIME_BUILD" in os.environ:
+        folder = Path(os.environ["LEVIT_RUNTIME_BUILD"]).resolve()
+        configure_and_build(folder)
+        return Runtime(folder)
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, built = shared / "runtime-build", shared / "runtime-build" / "built"
+    with _locked(shared / "runtime-build.lock"):
+        if not built.exists():
+            configure_and_build(folder)
+            built.touch()
+    return Runtime(folder)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exporter:
+    """Export with these options, or return what the same options gave before."""
+    folder: Path = tmp_path_factory.mktemp("exports")
+    done: dict[str, ExportReport] = {}
+
+    def export_once(**options: object) -> ExportReport:
+        key = repr(sorted(options.items()))
+        if key not in done:
+            done[key] = run_export(ExportRequest(output=folder / f"bundle-{len(done)}", **options))
+        return done[key]
+
+    return export_once
+
+
+@pytest.fixture(scope="session")
+def small_bundle(exported: Exporter) -> Path:
+    """A real LeViT-128S of 32 pixels, batches of 1 to 4."""
+    return exported(arch="128S", image_size=32, simplify=False, batch=(1, 4)).bundle.path
+
+
+@pytest.fixture(scope="session")
+def photographs() -> list[Path]:
+    """The real photographs in the package."""
+    folder = Path(str(resources.files("levit_deploy"))) / "data" / "photographs"
+    return sorted(folder.glob("*.jpg"))
+
+
+@pytest.fixture
+def empty_home(tmp_path: Path) -> Mapping[str, str]:
+    """The environment of a process whose home and temporary folders are empty, with no CI variable."""
+    for folder in ("home", "temporary"):
+        (tmp_path / folder).mkdir()
+    return clean_environment(tmp_path)

@@ -1,0 +1,316 @@
+"""levit-run beside levit-classify: the same classes, documents, exit codes and messages on the same images."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fixtures_bundle import BundleFactory, files_below, tiny_model
+from PIL import Image
+
+from levit_deploy.architectures import VARIANTS
+from levit_deploy.bundle import GOLDEN, LABELS, MODEL, Golden, open_bundle
+from levit_deploy.machine import describe_machine
+from levit_engines import build
+from levit_engines.cli import classify
+
+PROBABILITY_TOLERANCE = 1e-6  # relative; kernels of one thread and of several add in another order
+
+
+def python_document(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
+    assert classify.main([*map(str, arguments), "--json", "--threads", "1"]) == 0
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return document
+
+
+def require_alike(found: Any, expected: Any) -> None:
+    """The same document, but for the last digits of probabilities."""
+    assert type(found) is type(expected)
+    if isinstance(expected, dict):
+        assert list(found) == list(expected)
+        for key, value in expected.items():
+            require_alike(found[key], value)
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            require_alike(one, other)
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, rel=PROBABILITY_TOLERANCE)
+    else:
+        assert found == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", VARIANTS)
+def test_every_variant_gives_the_document_of_levit_classify(
+    arch: str, runtime: Any, exported: Any, photographs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = exported(arch=arch, image_size=32, simplify=False, batch=(1, 4)).bundle.path
+    shown = runtime.run(bundle, *photographs, "--json", "--top-k", "7")
+    assert shown.returncode == 0, shown.stderr
+    require_alike(json.loads(shown.stdout), python_document(capsys, bundle, *photographs, "--top-k", "7"))
+    assert shown.stderr.count("\n") == 1
+    assert "untrained weights, the probabilities mean nothing" in shown.stderr
+
+
+KINDS = {
+    "static": {"batch": 1},
+    "static, last group padded": {"batch": 3},
+    "dynamic": {"batch": "batch", "maximum": 4},
+    "dynamic, above the count": {"batch": "batch", "maximum": 64},
+    "uint8": {"batch": 2, "dtype": "uint8"},
+    "uint8 dynamic": {"batch": "batch", "maximum": 4, "dtype": "uint8"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+def test_every_kind_of_bundle_gives_the_same_classes(
+    kind: dict[str, Any],
+    runtime: Any,
+    make_bundle: BundleFactory,
+    images: list[Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bundle = make_bundle(**kind).path
+    shown = runtime.run(bundle, *images, "--json", "--no-self-test")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    require_alike(json.loads(shown.stdout), python_document(capsys, bundle, *images))
+
+
+def test_the_document_is_written_like_pythons(
+    runtime: Any, small_bundle: Path, photographs: list[Path], tmp_path: Path
+) -> None:
+    odd = tmp_path / 'é "\\\n\udcff.jpg'
+    odd.write_bytes(photographs[0].read_bytes())
+    text = runtime.run(small_bundle, odd, "--json").stdout
+    document = json.loads(text)
+    assert document["images"][0]["file"] == str(odd)
+    assert text == json.dumps(document, indent=2, ensure_ascii=True) + "\n"
+
+
+def test_the_table_is_drawn_like_levit_classifys(
+    runtime: Any, small_bundle: Path, photographs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = photographs[:2]
+    assert classify.main([str(small_bundle), *map(str, names), "--threads", "1"]) == 0
+    drawn = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    shown = runtime.run(small_bundle, *names).stdout.splitlines()
+    # Long paths are folded by the one and not by the other: the tables themselves are compared.
+    table = [line for line in drawn if line and line[0] in "┏┃┡│└"]
+    assert [line for line in shown if line[0] in "┏┃┡│└"] == table
+    assert drawn[-1] == shown[-1] == "engine onnxruntime, device cpu, threads 1"
+
+
+def test_a_folder_stands_for_its_images(runtime: Any, small_bundle: Path, photographs: list[Path]) -> None:
+    folder = photographs[0].parent
+    named = runtime.run(small_bundle, *photographs, "--json")
+    assert runtime.run(small_bundle, folder, "--json").stdout == named.stdout
+
+
+def test_an_image_may_come_on_standard_input(runtime: Any, small_bundle: Path, photographs: list[Path]) -> None:
+    with photographs[0].open("rb") as file:
+        shown = runtime.run(small_bundle, "-", "--json", stdin=file)
+    (image,) = json.loads(shown.stdout)["images"]
+    (expected,) = json.loads(runtime.run(small_bundle, photographs[0], "--json").stdout)["images"]
+    assert image == {**expected, "file": "-"}
+
+
+def test_the_self_test_says_what_it_found(runtime: Any, small_bundle: Path) -> None:
+    shown = runtime.run(small_bundle, "--self-test")
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("self-test: 12 golden images reproduced, largest error ")
+    document = json.loads(runtime.run(small_bundle, "--self-test", "--json").stdout)
+    assert document["self_test"]["golden_images"] == 12
+    assert 0 < document["self_test"]["largest_share_of_tolerance"] <= 1
+
+
+def test_what_does_not_reproduce_its_golden_logits_does_not_serve(
+    runtime: Any, small_bundle: Path, make_bundle: BundleFactory, images: list[Path]
+) -> None:
+    bundle = make_bundle().path  # its golden logits are zero, its network's are not
+    for arguments in ([images[0]], ["--self-test"]):
+        shown = runtime.run(bundle, *arguments)
+        assert (shown.returncode, shown.stdout) == (1, "")
+        assert shown.stderr.count("\n") == 1
+        for part in ("levit-run: error: ", "self-test failed", "golden image first", "rounding explains 0.0001"):
+            assert part in shown.stderr
+    assert runtime.run(bundle, images[0], "--no-self-test").returncode == 0
+
+
+def test_logits_that_are_not_numbers_fail_the_self_test(
+    runtime: Any, make_bundle: BundleFactory, images: list[Path]
+) -> None:
+    from fixtures_bundle import WEIGHTS
+
+    bad = tiny_model().replace(WEIGHTS.tobytes(), np.full_like(WEIGHTS, np.nan).tobytes())
+    bundle = make_bundle(members={MODEL: bad}).path
+    assert "self-test failed" in runtime.run(bundle, images[0]).stderr
+    shown = runtime.run(bundle, images[0], "--no-self-test")
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert shown.stderr == f"levit-run: error: {images[0]}: the logits are not finite; export the bundle again\n"
+
+
+def test_a_benchmark_prints_what_its_count_carries(
+    runtime: Any, make_bundle: BundleFactory, images: list[Path]
+) -> None:
+    bundle = make_bundle().path
+    shown = runtime.run(bundle, *images, "--no-self-test", "--benchmark", "0.5", "--json")
+    assert shown.returncode == 0, shown.stderr
+    measured = json.loads(shown.stdout)["benchmark"]
+    fewest = {"p50": 11, "p90": 64, "p99": 662, "p99.9": 6636}
+    assert list(measured["percentiles_ms"]) == [name for name, count in fewest.items() if measured["calls"] >= count]
+    assert measured["seconds"] >= 0.5
+    stages = measured["mean_stages_ms"]
+    assert list(stages) == ["decode", "resize", "normalize", "inference", "rank"]
+    assert sum(stages.values()) <= measured["mean_ms"]
+    table = runtime.run(bundle, images[0], "--no-self-test", "--benchmark", "0.01").stdout
+    assert "encoded image to classes: " in table
+
+
+class TestBuiltGraph:
+    @pytest.fixture
+    def built(self, small_bundle: Path, tmp_path: Path) -> Path:
+        copy = tmp_path / "built"
+        shutil.copytree(small_bundle, copy)
+        build(copy, engine="onnxruntime")
+        return copy
+
+    def test_it_is_used_and_agrees(
+        self, built: Path, runtime: Any, small_bundle: Path, photographs: list[Path]
+    ) -> None:
+        shown = runtime.run(built, *photographs, "--json")
+        assert shown.returncode == 0, shown.stderr
+        assert "note:" not in shown.stderr
+        plain = json.loads(runtime.run(small_bundle, *photographs, "--json").stdout)
+        require_alike(json.loads(shown.stdout), {**plain, "bundle": str(built)})
+
+    @pytest.mark.parametrize(
+        ("place", "value", "reason"),
+        [
+            ("libraries", {"onnxruntime": "1.0.0"}, "it was made for onnxruntime 1.0.0, here is "),
+            ("requirements", {"architecture": "z80"}, "it was made for architecture z80, here is "),
+        ],
+    )
+    def test_another_machine_uses_the_graph_itself_and_says_so(
+        self, place: str, value: dict[str, str], reason: str, built: Path, runtime: Any, photographs: list[Path]
+    ) -> None:
+        file = built / "manifest.json"
+        manifest = json.loads(file.read_text())
+        manifest["engines"]["onnxruntime"][place] |= value
+        file.write_text(json.dumps(manifest))
+        shown = runtime.run(built, photographs[0])
+        assert shown.returncode == 0
+        assert shown.stderr.startswith(f"note: the optimised graph of the bundle is not used, {reason}")
+
+    def test_altered_it_is_refused(self, built: Path, runtime: Any, photographs: list[Path]) -> None:
+        for name in open_bundle(built).manifest.engines["onnxruntime"].files:
+            content = (built / name).read_bytes()
+            (built / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+            shown = runtime.run(built, photographs[0])
+            assert shown.returncode == 3
+            assert f"{name}: altered" in shown.stderr
+            (built / name).write_bytes(content)
+
+    def test_both_languages_have_the_same_words_for_this_cpu(self, built: Path) -> None:
+        wanted = open_bundle(built).manifest.engines["onnxruntime"].requirements
+        assert wanted["instruction set"] == " ".join(describe_machine().cpu_flags)
+
+
+def encoded(kind: str) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 30), (200, 10, 99)).save(stream, kind)
+    return stream.getvalue()
+
+
+BAD_IMAGES = {
+    "nothing": b"",
+    "text": b"not an image",
+    "cut PNG": encoded("PNG")[:60],
+    "cut JPEG": encoded("JPEG")[:200],
+    "head alone": encoded("JPEG")[:2],
+}
+
+
+@pytest.mark.parametrize("content", BAD_IMAGES.values(), ids=BAD_IMAGES.keys())
+def test_a_bad_image_is_one_line_that_names_it(
+    content: bytes, runtime: Any, small_bundle: Path, photographs: list[Path], tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(content)
+    shown = runtime.run(small_bundle, photographs[0], bad, photographs[1], "--json")
+    assert (shown.returncode, shown.stdout) == (3, "")
+    assert shown.stderr.startswith(f"levit-run: error: {bad}: ")
+    assert shown.stderr.count("\n") == 1
+
+
+def test_a_missing_image_and_an_empty_folder_are_named(runtime: Any, small_bundle: Path, tmp_path: Path) -> None:
+    for name in (tmp_path / "none.jpg", tmp_path):
+        shown = runtime.run(small_bundle, name)
+        assert (shown.returncode, shown.stdout) == (3, "")
+        assert shown.stderr.startswith(f"levit-run: error: {name}: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["bundle"], ["bundle", "a.png", "--top-k", "0"], ["bundle", "a.png", "--provider", "steam"],
+     ["bundle", "a.png", "--threads", "none"], ["bundle", "a.png", "--js"], ["bundle", "a.png", "--benchmark", "0"]],
+    ids=lambda value: " ".join(value) or "nothing",
+)  # fmt: skip
+def test_misuse_exits_with_2(arguments: list[str], runtime: Any) -> None:
+    shown = runtime.run(*arguments)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert shown.stderr.startswith("levit-run: error: ")
+    assert shown.stderr.count("\n") == 1
+
+
+def test_help_shows_an_example_that_runs(
+    runtime: Any, small_bundle: Path, photographs: list[Path], tmp_path: Path
+) -> None:
+    text = runtime.run("--help").stdout
+    example = text.partition("example:\n")[2].strip()
+    (tmp_path / "levit-384-fp32").symlink_to(small_bundle)
+    (tmp_path / "photo.jpg").symlink_to(photographs[0])
+    command = example.replace("levit-run", str(runtime.folder / "levit-run"), 1)
+    shown = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    for option in ("--top-k", "--threads", "--json", "--self-test", "--benchmark"):
+        assert option in text
+
+
+def test_a_full_disk_is_told(runtime: Any, small_bundle: Path, photographs: list[Path]) -> None:
+    with Path("/dev/full").open("w") as full:
+        shown = runtime.run(small_bundle, photographs[0], capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert shown.returncode == 4
+    assert shown.stderr.endswith("levit-run: error: standard output: No space left on device\n")
+
+
+def test_no_file_appears_in_an_empty_home(
+    runtime: Any, small_bundle: Path, photographs: list[Path], empty_home: dict[str, str], tmp_path: Path
+) -> None:
+    shown = runtime.run(small_bundle, photographs[0], "--benchmark", "6", env=empty_home, cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert files_below(tmp_path) == []
+
+
+def test_golden_images_are_needed_to_test_oneself(runtime: Any, make_bundle: BundleFactory, images: list[Path]) -> None:
+    nothing = Golden(names=(), images=np.zeros((0, 32, 32, 3), np.uint8), logits=np.zeros((0, 5)))
+    bundle = make_bundle(members={GOLDEN: nothing.to_bytes()}, golden_tolerance=()).path
+    shown = runtime.run(bundle, images[0])
+    assert shown.returncode == 3
+    assert "no golden images" in shown.stderr
+
+
+def test_names_with_terminal_codes_are_harmless(runtime: Any, make_bundle: BundleFactory, images: list[Path]) -> None:
+    labels = b"[red]a[/]\n[/]\n\x1b[2Jc\nd\ne\n"
+    odd = images[0].with_name("[bold]\x1b[2J.png")
+    odd.write_bytes(images[0].read_bytes())
+    shown = runtime.run(make_bundle(members={LABELS: labels}).path, odd, "--no-self-test")
+    assert shown.returncode == 0
+    assert "\x1b" not in shown.stdout
+    assert "[red]a[/]" in shown.stdout
