@@ -56,7 +56,7 @@ dpkg-deb -x "$file" "$work/unpacked"
 header=$(find "$work/unpacked" -name onnxruntime_c_api.h)
 [ -n "$header" ] || fail "$package of $suite holds no onnxruntime_c_api.h"
 
-rm -rf "$folder"
+rm -rf "$folder/include"
 mkdir -p "$folder"
 cp -R "$(dirname "$header")" "$folder/include"
 find "$work/unpacked" -name copyright -exec cp {} "$folder/" \;

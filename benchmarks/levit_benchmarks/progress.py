@@ -28,6 +28,7 @@ class ProgressDisplay:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
+            auto_refresh=False,  # its thread would take CPU time from what is measured
             disable=not console.is_terminal,
         )
         self._task = self._progress.add_task("", total=total)
@@ -46,7 +47,7 @@ class ProgressDisplay:
     def advance(self, work: int, description: str) -> None:
         """`work` more is done; `description` says where the measurement is."""
         self._done += work
-        self._progress.update(self._task, advance=work, description=description)
+        self._progress.update(self._task, advance=work, description=description, refresh=True)
         now_s = time.monotonic()
         if self._progress.disable and now_s - self._line_s >= LINE_EVERY_S:
             self._line_s = now_s

@@ -54,8 +54,14 @@ def test_links_lead_to_files(document):
 def test_options_that_are_named_exist(document):
     help_text = "".join(
         subprocess.run([SCRIPTS / command, "--help"], capture_output=True, text=True, check=True).stdout
-        for command in ("levit-export", "levit-build", "levit-classify", "levit-verify", "levit-doctor", "levit-bench")
+        for command in (
+            *("levit-export", "levit-build", "levit-classify", "levit-verify", "levit-doctor", "levit-bench"),
+            "levit-tune",
+        )
     )
+    help_text += subprocess.run(
+        [sys.executable, "-m", "levit_benchmarks.loadgen", "--help"], capture_output=True, text=True, check=True
+    ).stdout
     help_text += LEVIT_RUN_HELP.read_text(encoding="utf-8")
     named = set(re.findall(r"`[^`\n]*?(--[a-z0-9-]+)", document.read_text(encoding="utf-8")))
     known = set(re.findall(r"(?<![\w-])--[a-z0-9-]+", help_text))

@@ -26,7 +26,9 @@ DATA = {
     "levit_benchmarks/bench/report.html.jinja",
     *(f"{package}/py.typed" for package in SOURCES),
 }
-COMMANDS = {"levit-export", "levit-build", "levit-classify", "levit-verify", "levit-doctor", "levit-bench"}
+COMMANDS = {
+    *("levit-export", "levit-build", "levit-classify", "levit-verify", "levit-doctor", "levit-bench", "levit-tune")
+}
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,29 @@ def other_labels(document: Document) -> None:
     document["network"]["num_classes"] = 6
 
 
+def changed(part: str, **fields: object) -> Damage:
+    def edit(document: Document) -> None:
+        (document[part][0] if isinstance(document[part], list) else document[part]).update(fields)
+
+    return edited(edit)
+
+
 MEMBERS = (MODEL, LABELS, GOLDEN)
+# Buffers are made from one part of the manifest, and the graph reads as much as another part says.
+CONTRADICTIONS = {
+    "input float64": changed("input", dtype="float64"),
+    "input uint8 NCHW": changed("input", dtype="uint8"),
+    "input of another side": changed("input", shape=[1, 3, 4096, 4096]),
+    "input of a free side": changed("input", shape=[1, 3, "height", "width"]),
+    "input of no dimension": changed("input", shape=[]),
+    "batch sizes beside a static batch": changed("batch_sizes", minimum=1, maximum=8),
+    "a smallest batch of a billion": changed("batch_sizes", minimum=2**30, maximum=2**30, verified=[2**30]),
+    "no output": edited(lambda document: document.update(outputs=[])),
+    "no logits": changed("outputs", name="scores"),
+    "half logits": changed("outputs", dtype="float16"),
+    "logits of other classes": changed("outputs", shape=[1, 7]),
+    "logits of another batch": changed("outputs", shape=["batch", 5]),
+}
 DAMAGES: dict[str, Damage] = {
     "no manifest": lambda bundle: (bundle / MANIFEST).unlink(),
     **{f"manifest cut at {share}": cut(MANIFEST, share) for share in (0, 0.25, 0.5, 0.75, 0.99)},
@@ -104,6 +126,7 @@ DAMAGES: dict[str, Damage] = {
     "no model among the members": edited(lambda document: document["members"].pop(MODEL)),
     "another input": edited(other_input),
     "another number of classes": edited(other_labels),
+    **CONTRADICTIONS,
 }
 # Python reads the golden images only where an engine is built or verified.
 UNREAD_BY_PYTHON = f"{GOLDEN} "

