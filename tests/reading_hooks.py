@@ -26,7 +26,7 @@ HOOKS = RUNTIME / "tests/reading_hooks.cpp"
 PATTERNS = ("bundle.cpp", "bundle_files.cpp", "bundle_golden.cpp", "decode*.cpp", "json.cpp", "manifest*.cpp")
 PATTERNS += ("preprocess*.cpp", "resample.cpp", "safetensors.cpp", "sha256.cpp", "text.cpp")
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fPIC", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
-LIBRARIES = ("-ljpeg", "-lpng", "-lz")
+LIBRARIES = ("-ljpeg", "-lpng", "-lz", "-lcrypto")
 MESSAGE_BYTES = 1024
 MAX_OUTPUT_BYTES = 1 << 20
 
@@ -145,7 +145,7 @@ def build_reading_hooks(folder: Path, flags: Sequence[str] = ()) -> Path:
     if compiler is None:
         if os.environ.get("CI"):
             pytest.fail("no C++ compiler: in CI that is a failure")
-        pytest.skip("no C++ compiler, as in: apt-get install g++ libjpeg-dev libpng-dev")
+        pytest.skip("no C++ compiler, as in: apt-get install g++ libjpeg-dev libpng-dev libssl-dev")
     library = folder / "libreading_hooks.so"
     with (folder / "reading_hooks.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -21,11 +21,13 @@ from levit_export.pipeline import ExportReport, run_export
 from levit_export.request import ExportRequest
 
 ROOT = Path(__file__).parents[2]
+HEADERS_OF_PACKAGES = ("jpeglib.h", "png.h", "openssl/evp.h")
 TOOLS = ("cmake", "c++", "cc")
-PACKAGES = "g++ cmake make libjpeg-dev libpng-dev doctest-dev pkg-config"
+PACKAGES = "g++ cmake make libjpeg-dev libpng-dev libssl-dev doctest-dev pkg-config"
 HEADERS = ROOT / "build" / "onnxruntime-headers"
 
 Exporter = Callable[..., ExportReport]
+Builder = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def cannot_build() -> str | None:
     if not any(map(shutil.which, ("make", "ninja"))):
         missing.append("make")
     if not missing:
-        missing = [header for header in ("jpeglib.h", "png.h") if not _has_header(f"cstdio>\n#include <{header}")]
+        missing = [header for header in HEADERS_OF_PACKAGES if not _has_header(f"cstdio>\n#include <{header}")]
     if missing:
         return f"{', '.join(missing)} missing: apt-get install {PACKAGES}"
     found = "ONNXRUNTIME_ROOT" in os.environ or HEADERS.is_dir()
@@ -80,9 +82,10 @@ def configure_and_build(folder: Path, **variables: str) -> None:
     settings["LEVIT_DEVELOPER_MODE"] = "ON" if os.environ.get("CI") else "OFF"
     settings |= variables
     definitions = [f"-D{name}={value}" for name, value in settings.items()]
+    processes = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", "2")
     for command in (
         ["cmake", "-S", str(ROOT), "-B", str(folder), *generator, *definitions],
-        ["cmake", "--build", str(folder), "--parallel", "2"],
+        ["cmake", "--build", str(folder), "--parallel", processes],
     ):
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode != 0:
@@ -90,16 +93,24 @@ def configure_and_build(folder: Path, **variables: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
-    """The runtime, built in a temporary folder that the test processes share, or in LEVIT_RUNTIME_BUILD.
-
-    Where it cannot be built, tests are skipped, and in CI they fail: there a compiler is always to be found.
-    """
+def toolchain() -> None:
+    """Where the runtime cannot be built, tests are skipped; in CI they fail, as a compiler is always there."""
     reason = cannot_build()
     if reason is not None and os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)
     if reason is not None:
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def build_runtime(toolchain: None) -> Builder:
+    """Builds the repository in a folder, with variables of CMake."""
+    return configure_and_build
+
+
+@pytest.fixture(scope="session")
+def runtime(toolchain: None, tmp_path_factory: pytest.TempPathFactory) -> Runtime:
+    """The runtime, built in a temporary folder that the test processes share, or in LEVIT_RUNTIME_BUILD."""
     if "LEVIT_RUNTIME_BUILD" in os.environ:
         folder = Path(os.environ["LEVIT_RUNTIME_BUILD"]).resolve()
         configure_and_build(folder)

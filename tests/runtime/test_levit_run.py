@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from fixtures_bundle import BundleFactory, files_below, tiny_model
+from onnx.external_data_helper import set_external_data
 from PIL import Image
 
 from levit_deploy.architectures import VARIANTS
 from levit_deploy.bundle import GOLDEN, LABELS, MODEL, Golden, open_bundle
-from levit_deploy.machine import describe_machine
 from levit_engines import build
 from levit_engines.cli import classify
 
@@ -217,9 +220,101 @@ class TestBuiltGraph:
             assert f"{name}: altered" in shown.stderr
             (built / name).write_bytes(content)
 
-    def test_both_languages_have_the_same_words_for_this_cpu(self, built: Path) -> None:
-        wanted = open_bundle(built).manifest.engines["onnxruntime"].requirements
-        assert wanted["instruction set"] == " ".join(describe_machine().cpu_flags)
+    @pytest.mark.parametrize(
+        ("place", "name"),
+        [("requirements", "instruction set"), ("requirements", "architecture"), ("libraries", "onnxruntime")],
+    )
+    def test_both_languages_have_the_same_words_for_this_machine(
+        self, place: str, name: str, built: Path, runtime: Any, photographs: list[Path]
+    ) -> None:
+        """The note says what the runtime found here; Python wrote what it found into the manifest."""
+        (found,) = edit_engine(built, lambda entry: [entry[place].pop(name)])
+        assert found
+        shown = runtime.run(built, photographs[0])
+        assert f"it was made for {name} nothing, here is {found}: ONNX Runtime optimises" in shown.stderr
+
+    def test_without_an_instruction_set_it_is_not_used(
+        self, built: Path, runtime: Any, photographs: list[Path]
+    ) -> None:
+        edit_engine(built, lambda entry: entry["requirements"].update({"instruction set": ""}))
+        shown = runtime.run(built, photographs[0])
+        assert shown.returncode == 0
+        assert "is not used, it was made for instruction set nothing, here is " in shown.stderr
+
+    def test_weights_that_are_not_listed_are_not_loaded(
+        self, built: Path, runtime: Any, photographs: list[Path]
+    ) -> None:
+        weights = built / edit_engine(built, lambda entry: entry["files"].pop())
+        assert weights.name == "weights.bin"
+        shown = runtime.run(built, photographs[0], cwd=weights.parent)
+        assert shown.returncode == 0
+        assert "it keeps weights in 'weights.bin', which manifest.json does not list with it" in shown.stderr
+
+    def test_a_graph_that_onnxruntime_refuses_is_replaced_by_the_model(
+        self, built: Path, runtime: Any, small_bundle: Path, photographs: list[Path]
+    ) -> None:
+        graph = built / open_bundle(built).manifest.engines["onnxruntime"].files[0]
+        model = onnx.load_model(graph, load_external_data=False)
+        model.graph.node[0].op_type = "Unknown"
+        for content, said in ((model.SerializeToString(), "refuses it ("), (b"no model", "not an ONNX model")):
+            replace_member(built, graph, content)
+            shown = runtime.run(built, photographs[0], "--json")
+            assert shown.returncode == 0, shown.stderr
+            assert shown.stderr.startswith("note: the optimised graph of the bundle is not used, ")
+            assert said in shown.stderr.splitlines()[0]
+            plain = json.loads(runtime.run(small_bundle, photographs[0], "--json").stdout)
+            require_alike(json.loads(shown.stdout), {**plain, "bundle": str(built)})
+
+    def test_the_note_is_one_line_whatever_the_folder_is_called(
+        self, built: Path, runtime: Any, photographs: list[Path]
+    ) -> None:
+        edit_engine(built, lambda entry: entry["requirements"].update(architecture="two\nlines"))
+        odd = built.with_name("od\nd\x1b[2J")
+        built.rename(odd)
+        shown = runtime.run(odd, photographs[0])
+        assert shown.returncode == 0
+        notes = shown.stderr.splitlines()
+        assert len(notes) == 2  # the other is of untrained weights
+        assert "two\\x0alines" in notes[0]
+        assert "\x1b" not in shown.stderr
+
+
+def edit_engine(bundle: Path, edit: Callable[[dict[str, Any]], Any]) -> Any:
+    """What `edit` returns, once it has changed the manifest's entry of the optimised graph."""
+    file = bundle / "manifest.json"
+    manifest = json.loads(file.read_text())
+    result = edit(manifest["engines"]["onnxruntime"])
+    file.write_text(json.dumps(manifest))
+    return result
+
+
+def replace_member(bundle: Path, member: Path, content: bytes) -> None:
+    """Write a member of a bundle anew, and its hash into the manifest."""
+    member.write_bytes(content)
+    file = bundle / "manifest.json"
+    manifest = json.loads(file.read_text())
+    record = {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    manifest["members"][member.relative_to(bundle).as_posix()] = record
+    file.write_text(json.dumps(manifest))
+
+
+def test_a_model_that_keeps_weights_elsewhere_is_refused(
+    runtime: Any, make_bundle: BundleFactory, images: list[Path], tmp_path: Path
+) -> None:
+    """No path is followed: not to a file beside the model, not to one in the current folder, not out of the bundle."""
+    model = onnx.load_model_from_string(tiny_model())
+    (weights,) = model.graph.initializer
+    content = weights.raw_data
+    (tmp_path / "w.bin").write_bytes(content)
+    for place in ("w.bin", str(tmp_path / "w.bin")):
+        set_external_data(weights, place, length=len(content))
+        weights.ClearField("raw_data")
+        bundle = make_bundle(members={MODEL: model.SerializeToString(), "w.bin": content}).path
+        shown = runtime.run(bundle, images[0], "--no-self-test", cwd=tmp_path)
+        assert (shown.returncode, shown.stdout) == (3, "")
+        assert f"{MODEL}: it keeps weights in '{place}', which manifest.json does not list with it" in shown.stderr
+        shutil.rmtree(bundle)
+        weights.raw_data = content
 
 
 def encoded(kind: str) -> bytes:

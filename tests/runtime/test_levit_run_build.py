@@ -115,10 +115,77 @@ def test_headers_that_are_too_old_are_told(runtime: Any, tmp_path: Path) -> None
     assert "1.17 or later is needed" in " ".join(shown.stderr.split())
 
 
-def test_without_image_libraries_cmake_names_the_packages(runtime: Any, tmp_path: Path) -> None:
-    shown = run("cmake", "-S", ROOT, "-B", tmp_path, "-DCMAKE_DISABLE_FIND_PACKAGE_JPEG=ON")
+@pytest.mark.parametrize("package", ["JPEG", "PNG", "OpenSSL"])
+def test_without_a_library_cmake_names_the_packages(runtime: Any, package: str, tmp_path: Path) -> None:
+    shown = run("cmake", "-S", ROOT, "-B", tmp_path, f"-DCMAKE_DISABLE_FIND_PACKAGE_{package}=ON")
     assert shown.returncode != 0
-    assert "apt-get install libjpeg-dev libpng-dev" in " ".join(shown.stderr.split())
+    assert "apt-get install libjpeg-dev libpng-dev libssl-dev" in " ".join(shown.stderr.split())
+
+
+@pytest.mark.slow
+def test_the_static_library_links_with_cmake_and_with_pkg_config(
+    build_runtime: Any, runtime: Any, small_bundle: Path, photographs: list[Path], tmp_path: Path
+) -> None:
+    build, prefix = tmp_path / "build", tmp_path / "prefix"
+    build_runtime(build, BUILD_SHARED_LIBS="OFF", LEVIT_BUILD_CLI="OFF", LEVIT_BUILD_TESTS="OFF")
+    shown = run("cmake", "--install", build, "--prefix", prefix)
+    assert shown.returncode == 0, shown.stderr
+    library = {"LEVIT_ONNXRUNTIME": str((runtime.folder / "libonnxruntime.so.1").resolve())}
+
+    shown = run("cmake", "-S", CONSUMER, "-B", tmp_path / "cmake", f"-DCMAKE_PREFIX_PATH={prefix}")
+    assert shown.returncode == 0, shown.stderr
+    shown = run("cmake", "--build", tmp_path / "cmake")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    shown = run(tmp_path / "cmake" / "consumer", small_bundle, photographs[0], env=os.environ | library)
+    assert (shown.returncode, shown.stderr) == (0, "")
+
+    (file,) = prefix.rglob("levit.pc")
+    environment = os.environ | {"PKG_CONFIG_PATH": str(file.parent)}
+    flags = run("pkg-config", "--static", "--cflags", "--libs", "levit", env=environment).stdout.split()
+    assert {"-lcrypto", "-lz"} <= set(flags)
+    built = run("cc", "-std=c99", SOURCES / "examples" / "camera.c", *flags, "-o", tmp_path / "camera")
+    assert built.returncode == 0, built.stderr
+    shown = run(tmp_path / "camera", small_bundle, env=os.environ | library)
+    assert shown.returncode == 0, shown.stderr
+
+
+def test_in_the_project_of_somebody_else_only_the_library_is_built(runtime: Any, tmp_path: Path) -> None:
+    lines = [
+        "cmake_minimum_required(VERSION 3.22)",
+        "project(other LANGUAGES C CXX)",
+        f'add_subdirectory("{ROOT}" levit)',
+        "foreach(target levit levit-run levit_c_test)",
+        "  if(TARGET ${target})",
+        '    message(STATUS "target ${target}")',
+        "  endif()",
+        "endforeach()",
+        'message(STATUS "type <${CMAKE_BUILD_TYPE}> shared <${BUILD_SHARED_LIBS}>")',
+    ]
+    (tmp_path / "CMakeLists.txt").write_text("\n".join(lines))
+    shown = run("cmake", "-S", tmp_path, "-B", tmp_path / "build", f"-DPython3_EXECUTABLE={sys.executable}")
+    assert shown.returncode == 0, shown.stderr
+    assert "-- type <> shared <>\n" in shown.stdout
+    assert re.findall("-- target (.*)", shown.stdout) == ["levit"]
+    shown = run("cmake", "--install", tmp_path / "build", "--prefix", tmp_path / "prefix")
+    assert shown.returncode == 0, shown.stderr
+    assert not [path for path in (tmp_path / "prefix").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("name", ["liblevit.so", "levit-run"])
+def test_what_is_shipped_is_hardened(runtime: Any, name: str) -> None:
+    shown = run("readelf", "--wide", "--file-header", "--program-headers", "--dynamic", runtime.folder / name)
+    assert shown.returncode == 0, shown.stderr
+    assert "GNU_RELRO" in shown.stdout
+    assert re.search(r"\(FLAGS_1\).*\bNOW\b", shown.stdout)
+    assert re.search(r"Type:\s+DYN", shown.stdout)
+    assert re.search(r"GNU_STACK.*\bRW\b", shown.stdout)
+    if name == "levit-run":
+        assert re.search(r"\(FLAGS_1\).*\bPIE\b", shown.stdout)
+    assert "__stack_chk_fail" in run("nm", "-D", runtime.folder / name).stdout
+
+
+def test_reads_of_the_library_are_bounded_by_the_c_library(runtime: Any) -> None:
+    assert re.search(r"\bU __\w+_chk\b", run("nm", "-D", runtime.folder / "liblevit.so").stdout)
 
 
 def test_the_version_is_that_of_the_package() -> None:

@@ -115,6 +115,34 @@ def test_a_provider_that_is_missing_is_never_replaced(
     assert "name the library of a build that has it" in said
 
 
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_tf32_by_the_environment_is_refused(
+    provider: str, runtime: Any, small_bundle: Path, photographs: list[Path]
+) -> None:
+    environment = os.environ | {"NVIDIA_TF32_OVERRIDE": "1"}
+    said = refusal(runtime, small_bundle, photographs[0], "--provider", provider, env=environment)
+    assert "NVIDIA_TF32_OVERRIDE is '1'" in said
+    assert "unset it, or set it to 0" in said
+    # The CPU has no TF32.
+    assert runtime.run(small_bundle, photographs[0], env=environment).returncode == 0
+
+
+def test_a_useless_library_beside_ours_does_not_end_the_search(
+    runtime: Any, small_bundle: Path, photographs: list[Path], tmp_path: Path
+) -> None:
+    for name in ("levit-run", "liblevit.so.1"):
+        shutil.copy(runtime.folder / name, tmp_path)
+    lonely = type(runtime)(tmp_path)
+    pretender(tmp_path, "1.10.0").rename(tmp_path / "libonnxruntime.so")
+    (tmp_path / "libonnxruntime.so.0").write_text("no library")
+    environment = os.environ | {"LD_LIBRARY_PATH": str(tmp_path)}
+    said = refusal(lonely, small_bundle, photographs[0], env=environment)
+    for part in ("ONNX Runtime is missing", "ONNX Runtime 1.10.0 is too old", "libonnxruntime.so.0: "):
+        assert part in said
+    (tmp_path / "libonnxruntime.so.1").symlink_to(installed_library())
+    assert lonely.run(small_bundle, photographs[0], env=environment).returncode == 0
+
+
 @pytest.mark.slow
 def test_an_older_release_gives_the_same_classes(
     runtime: Any, small_bundle: Path, photographs: list[Path], tmp_path: Path

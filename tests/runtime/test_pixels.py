@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import random
 from dataclasses import replace
@@ -99,6 +100,23 @@ def test_stride_and_bgr_reach_the_same_pixels(hooks: ReadingHooks) -> None:
     padded[:, :90] = frame[:, :, ::-1]
     view = np.lib.stride_tricks.as_strided(padded, (61, 90, 3), padded.strides)
     np.testing.assert_array_equal(resizer.resize(view, stride=97 * 3, bgr=True), expected)
+
+
+@pytest.mark.parametrize("portable", [False, True], ids=["this CPU", "any CPU"])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rows_of_every_cpu_equal_pillow(hooks: ReadingHooks, portable: bool, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    for _ in range(150):
+        width, resized = (int(generator.integers(1, limit)) for limit in (1500, 400))
+        if width == resized:
+            continue
+        row = noise(generator, width, 1)
+        found = np.empty((1, resized, 3), np.uint8)
+        hooks.library.hook_resample_row(
+            ctypes.c_void_p(row.ctypes.data), width, resized, int(portable), ctypes.c_void_p(found.ctypes.data)
+        )
+        expected = Image.fromarray(row).resize((resized, 1), Image.Resampling.BICUBIC)
+        np.testing.assert_array_equal(found, np.asarray(expected), err_msg=f"{width} to {resized}")
 
 
 @pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1), (2, 1_000_000)])

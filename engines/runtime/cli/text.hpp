@@ -2,19 +2,20 @@
 #pragma once
 
 #include <string>
+#include <string_view>
+
+#include "../src/utf8.hpp"
 
 namespace levit_run {
 
-// On one line and without terminal codes: what is not a printable character of UTF-8 is written as
-// an escape.
-std::string printable(const std::string& text);
+using levit::printable;
 
 // How many columns a printable text takes, counting each character as one.
-std::size_t width_of(const std::string& text);
+std::size_t width_of(std::string_view text);
 
 // A JSON string in ASCII. Bytes that are not UTF-8 become lone surrogates, as in Python's file
 // names.
-std::string json_string(const std::string& text);
+std::string json_string(std::string_view text);
 
 // The shortest text that is read back as the same number, as Python writes it. `value` is finite.
 std::string json_number(double value);

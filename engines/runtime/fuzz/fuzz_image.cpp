@@ -1,4 +1,5 @@
-// An encoded image, turned as it says, through the whole preprocessing: pixels or an Error.
+// An encoded image, as it lies and turned as it says, through the whole preprocessing: pixels or an
+// Error.
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -6,6 +7,7 @@
 #include "decode.hpp"
 #include "error.hpp"
 #include "preprocess.hpp"
+#include "reached.hpp"
 
 namespace {
 
@@ -21,17 +23,15 @@ levit::Preprocessing contract() {
   return contract;
 }
 
-}  // namespace
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+void decode_and_preprocess(const std::uint8_t* data, std::size_t size, bool apply_orientation) {
   static levit::Preprocessor preprocessor(contract());
   static levit::Image image;  // one for all, as in a stream of images
-  if (size == 0) return 0;
   try {
-    levit::decode_image(data + 1, size - 1, image, (data[0] & 1) != 0);
+    levit::decode_image(data, size, image, apply_orientation);
+    ++levit_fuzz::reached();
     if (std::int64_t{image.width} * image.height > most_pixels) {
       image = levit::Image();
-      return 0;
+      return;
     }
     std::vector<std::uint8_t> pixels(side * side * 3);
     std::vector<float> planes(side * side * 3);
@@ -41,5 +41,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     preprocessor.normalize(pixels.data(), planes.data());
   } catch (const levit::Error&) {  // the only exception that may leave
   }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  decode_and_preprocess(data, size, false);
+  decode_and_preprocess(data, size, true);
   return 0;
 }

@@ -8,6 +8,7 @@
 
 #include "error.hpp"
 #include "preprocess.hpp"
+#include "reached.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   std::uint16_t numbers[6];
@@ -33,6 +34,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     levit::Preprocessor preprocessor(contract);
     preprocessor.resize({pixels.data(), width, height, stride, (numbers[4] & 2) != 0},
                         window.data());
+    ++levit_fuzz::reached();
   } catch (const levit::Error&) {  // the only exception that may leave
   }
   return 0;

@@ -6,8 +6,8 @@
 
 namespace levit {
 
-std::string misfit(const Manifest& manifest, const EngineEntry& entry,
-                   const std::string& onnxruntime_version) {
+std::string reason_not_to_use(const Manifest& manifest, const EngineEntry& entry,
+                              const std::string& onnxruntime_version) {
   const auto model = manifest.members.find("model.onnx");
   if (model == manifest.members.end() || entry.model_sha256 != model->second.sha256) {
     return "it was made from another model.onnx";
@@ -18,9 +18,12 @@ std::string misfit(const Manifest& manifest, const EngineEntry& entry,
   for (const auto& [name, value] : entry.requirements) wanted[name] = value;
   for (const char* name : {"onnxruntime", "architecture", "instruction set"}) {
     const auto found = wanted.find(name);
-    const std::string value = found == wanted.end() ? "nothing" : found->second;
-    if (value != here[name])
-      return "it was made for " + std::string(name) + " " + value + ", here is " + here[name];
+    const std::string value = found == wanted.end() ? "" : found->second;
+    if (value.empty() || value != here[name]) {
+      const auto shown = [](const std::string& text) { return text.empty() ? "nothing" : text; };
+      return "it was made for " + std::string(name) + " " + shown(value) + ", here is " +
+             shown(here[name]);
+    }
   }
   return {};
 }

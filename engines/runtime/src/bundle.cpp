@@ -2,8 +2,6 @@
 
 #include <sys/stat.h>
 
-#include <algorithm>
-
 #include "bundle_files.hpp"
 #include "bundle_golden.hpp"
 #include "error.hpp"
@@ -17,7 +15,6 @@ constexpr const char* manifest_name = "manifest.json";
 constexpr const char* model_name = "model.onnx";
 constexpr const char* labels_name = "labels.txt";
 constexpr const char* golden_name = "golden.safetensors";
-constexpr std::size_t block_bytes = std::size_t{1} << 20;
 
 std::string without_last_slash(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
@@ -99,24 +96,6 @@ std::vector<std::uint8_t> Bundle::read(const std::string& member) const {
   if (!whole || sha256_of(content.data(), content.size()) != expected.sha256)
     refuse_altered(path_ + "/" + member);
   return content;
-}
-
-void Bundle::verify(const std::string& member) const {
-  const Member& expected = listed(member);
-  BundleFile file(path_, member);
-  if (file.size_bytes() != expected.size_bytes) refuse_altered(path_ + "/" + member);
-  std::vector<std::uint8_t> block(
-      static_cast<std::size_t>(std::min<std::uint64_t>(expected.size_bytes, block_bytes)));
-  Sha256 hash;
-  std::uint64_t left = expected.size_bytes;
-  while (left > 0) {
-    const std::size_t wanted =
-        static_cast<std::size_t>(std::min<std::uint64_t>(left, block.size()));
-    if (file.read(block.data(), wanted) != wanted) refuse_altered(path_ + "/" + member);
-    hash.update(block.data(), wanted);
-    left -= wanted;
-  }
-  if (hash.hexadecimal() != expected.sha256) refuse_altered(path_ + "/" + member);
 }
 
 std::vector<std::string> Bundle::labels() const {

@@ -29,9 +29,6 @@ class Bundle {
   // altered.
   std::vector<std::uint8_t> read(const std::string& member) const;
 
-  // Checks size and hash like `read`, but keeps only a block of the member in memory.
-  void verify(const std::string& member) const;
-
   std::string file(const std::string& member) const;  // its path
 
   // Class names by index; as many as the network has classes.

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "built_graph.hpp"
 #include "decode.hpp"
 #include "error.hpp"
 #include "onnxruntime_providers.hpp"
 #include "stopwatch.hpp"
+#include "text.hpp"
 #include "top_k.hpp"
 
 namespace levit {
@@ -18,22 +18,12 @@ namespace {
 constexpr const char* model_file = "model.onnx";
 constexpr std::size_t largest_group = 16;  // as levit-classify
 
-// `pixels` as the preprocessing takes them. Throws Error(argument).
+// `pixels` as the preprocessing takes them, which looks at all else. Throws Error(input).
 PixelView view_of(const levit_pixels& pixels) {
-  constexpr std::uint32_t largest_side = 1U << 30;
-  if (pixels.data == nullptr || pixels.width == 0 || pixels.height == 0) {
-    throw Error(Status::argument, "the image has no pixels");
-  }
-  if (pixels.width > largest_side || pixels.height > largest_side ||
-      std::uint64_t{pixels.width} * pixels.height > static_cast<std::uint64_t>(max_pixels)) {
+  if (pixels.width > max_pixels || pixels.height > max_pixels) {
     throw Error(Status::input, std::to_string(pixels.width) + " x " +
                                    std::to_string(pixels.height) + " pixels exceed the limit of " +
                                    std::to_string(max_pixels) + ": shrink the image");
-  }
-  const std::ptrdiff_t row = static_cast<std::ptrdiff_t>(pixels.width) * 3;
-  if (pixels.height > 1 && pixels.stride < row && pixels.stride > -row) {
-    throw Error(Status::argument, "a stride of " + std::to_string(pixels.stride) +
-                                      " bytes is less than a row of " + std::to_string(row));
   }
   return {pixels.data, static_cast<int>(pixels.width), static_cast<int>(pixels.height),
           pixels.stride, pixels.bgr != 0};
@@ -62,22 +52,43 @@ std::unique_ptr<OnnxRuntimeSession> BundleClassifier::open(const ClassifierOptio
   const auto built = manifest().engines.find(built_graph_engine);
   const bool on_cpu = options.session.provider == LEVIT_PROVIDER_CPU;
   if (on_cpu && options.use_built_graph && built != manifest().engines.end()) {
-    const EngineEntry& entry = built->second;
-    const std::string reason = misfit(manifest(), entry, runtime_.version);
-    if (reason.empty()) {
-      for (const std::string& file : entry.files)
-        bundle_.verify(file);  // ONNX Runtime maps them itself
-      graph_ = entry.files.front();
-      return std::make_unique<OnnxRuntimeSession>(runtime_, options.session, manifest(),
-                                                  bundle_.file(graph_));
-    }
-    note_ = "the optimised graph of the bundle is not used, " + reason +
-            ": ONNX Runtime optimises " + model_file + " again; levit-build " + bundle_.path() +
-            " --engine " + built_graph_engine + " --overwrite makes one that fits";
+    std::string reason;
+    if (auto session = open_built(options, built->second, reason)) return session;
+    note_ = printable("the optimised graph of the bundle is not used, " + reason +
+                      ": ONNX Runtime optimises " + model_file + " again; levit-build " +
+                      bundle_.path() + " --engine " + built_graph_engine +
+                      " --overwrite makes one that fits");
   }
   graph_ = model_file;
-  return std::make_unique<OnnxRuntimeSession>(runtime_, options.session, manifest(),
-                                              bundle_.read(model_file), bundle_.file(model_file));
+  const GraphFiles graph{
+      bundle_.file(model_file), "export it again", bundle_.read(model_file), {}, false};
+  return std::make_unique<OnnxRuntimeSession>(runtime_, options.session, manifest(), graph);
+}
+
+// A session on the optimised graph; nullptr, and the reason, when it cannot serve here: the bundle
+// can do without it. Only files that were altered are refused, as everywhere.
+std::unique_ptr<OnnxRuntimeSession> BundleClassifier::open_built(const ClassifierOptions& options,
+                                                                 const EngineEntry& entry,
+                                                                 std::string& reason) {
+  reason = reason_not_to_use(manifest(), entry, runtime_.version);
+  if (!reason.empty()) return nullptr;
+  const std::string& file = entry.files.front();
+  const std::string folder = file.substr(0, file.rfind('/') + 1);
+  GraphFiles graph{bundle_.file(file), "build it again", bundle_.read(file), {}, true};
+  for (const std::string& other : entry.files) {
+    // The model names its weights from where it lies.
+    if (other != file && other.compare(0, folder.size(), folder) == 0)
+      graph.weights.emplace(other.substr(folder.size()), bundle_.read(other));
+  }
+  try {
+    auto session =
+        std::make_unique<OnnxRuntimeSession>(runtime_, options.session, manifest(), graph);
+    graph_ = file;
+    return session;
+  } catch (const Error& error) {
+    reason = error.what();
+    return nullptr;
+  }
 }
 
 SelfTestReport BundleClassifier::test_again() const {

@@ -65,6 +65,8 @@ class BundleClassifier {
       std::function<void(Workspace&, std::size_t index, levit_timings&, std::uint8_t* rgb)>;
 
   std::unique_ptr<OnnxRuntimeSession> open(const ClassifierOptions& options);
+  std::unique_ptr<OnnxRuntimeSession> open_built(const ClassifierOptions& options,
+                                                 const EngineEntry& entry, std::string& reason);
   void run_from(const Source& source, Request& request) const;
   const void* fill(const Source& source, Workspace& workspace, std::size_t first, std::size_t count,
                    Request& request) const;

@@ -5,9 +5,11 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "bundle_classifier.hpp"
 #include "c_api_support.hpp"
+#include "utf8.hpp"
 
 struct levit_classifier {
   levit_classifier(const char* bundle, const levit::ClassifierOptions& options)
@@ -28,6 +30,12 @@ constexpr std::size_t smallest_options =
     offsetof(levit_options, onnxruntime_library) + sizeof(const char*);
 constexpr std::size_t smallest_info = offsetof(levit_info, golden_share) + sizeof(double);
 constexpr std::size_t smallest_result = offsetof(levit_result, failed_image) + sizeof(std::size_t);
+
+// These lie in arrays or in the middle of other structs, so they can never grow.
+static_assert(sizeof(levit_timings) == 5 * sizeof(double));
+static_assert(sizeof(levit_guess) == 16);
+static_assert(offsetof(levit_result, failed_image) ==
+              offsetof(levit_result, timings) + sizeof(levit_timings));
 
 constexpr std::uint32_t most_threads = 1024;
 
@@ -139,8 +147,21 @@ levit_info info_of(const BundleClassifier& classifier) {
 }  // namespace
 
 void levit::remember_error(const char* message) noexcept {
-  std::size_t length = std::min(std::strlen(message), sizeof last_error - 1);
-  std::memcpy(last_error, message, length);
+  // One line, and no half character at its end. Nothing is allocated: memory may be what is
+  // missing.
+  std::string_view rest = message;
+  std::size_t length = 0;
+  while (!rest.empty()) {
+    const Character found = first_character(rest);
+    if (length + found.length >= sizeof last_error) break;
+    if (found.valid && !is_control(found.code)) {
+      std::memcpy(last_error + length, rest.data(), found.length);
+      length += found.length;
+    } else {
+      last_error[length++] = '?';
+    }
+    rest.remove_prefix(found.length);
+  }
   last_error[length] = '\0';
 }
 

@@ -38,12 +38,16 @@ levit_status guarded(Call&& call) noexcept {
   }
 }
 
-// Throws Error(argument) when a struct is smaller than it was when it was first published.
+// A struct_size that was never set is a large number of anything: nothing is read or written there.
+constexpr std::size_t largest_struct = 4096;
+
+// Throws Error(argument) when a struct is smaller than it was when it was first published, or
+// larger than any ever will be.
 inline void require_size(std::size_t size, std::size_t smallest, const char* name) {
-  if (size >= smallest) return;
+  if (size >= smallest && size <= largest_struct) return;
   throw Error(Status::argument, std::string("struct_size of ") + name + " is " +
-                                    std::to_string(size) + ", not at least " +
-                                    std::to_string(smallest) + ": set it to sizeof");
+                                    std::to_string(size) + ", not " + std::to_string(smallest) +
+                                    " to " + std::to_string(largest_struct) + ": set it to sizeof");
 }
 
 // `given` as this library knows the struct: what an older caller does not have comes from
@@ -57,10 +61,8 @@ Struct struct_from(const Struct* given, const Struct& defaults, std::size_t smal
   const std::size_t size = given->struct_size;
   require_size(size, smallest, name);
   const auto* bytes = reinterpret_cast<const unsigned char*>(given);
-  // A struct_size that was never set is a large number of anything: its tail is not looked at.
-  constexpr std::size_t largest = 4096;
-  if (size > largest || std::any_of(bytes + std::min(size, sizeof(Struct)), bytes + size,
-                                    [](unsigned char byte) { return byte != 0; })) {
+  if (std::any_of(bytes + std::min(size, sizeof(Struct)), bytes + size,
+                  [](unsigned char byte) { return byte != 0; })) {
     throw Error(Status::argument,
                 std::string(name) + " asks for what this older library does not know");
   }
@@ -69,11 +71,14 @@ Struct struct_from(const Struct* given, const Struct& defaults, std::size_t smal
   return known;
 }
 
-// Writes `known` to the caller's struct, as much of it as that has.
+// Writes `known` to the caller's struct, whose size was checked: as much of it as that has, and
+// zeros to what only a newer caller has.
 template <typename Struct>
 void struct_to(Struct* given, const Struct& known) {
   const std::size_t size = given->struct_size;
-  std::memcpy(given, &known, std::min(size, sizeof(Struct)));
+  const std::size_t both = std::min(size, sizeof(Struct));
+  std::memcpy(given, &known, both);
+  std::memset(reinterpret_cast<unsigned char*>(given) + both, 0, size - both);
   given->struct_size = size;
 }
 

@@ -24,6 +24,8 @@ constexpr int most_scans = 500;
 
 enum class Outcome { done, broken, truncated };
 
+// One for each image, though libjpeg could go on with another: it keeps the tables of the last one,
+// and a file without its own would be decoded with those.
 class JpegDecoder {
  public:
   JpegDecoder(const std::uint8_t* data, std::size_t size);

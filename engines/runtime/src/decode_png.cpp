@@ -96,6 +96,7 @@ class PngStream {
   int part_ = 0;
 };
 
+// One for each image: libpng has nothing that readies a reader for another stream.
 class PngDecoder {
  public:
   explicit PngDecoder(PngStream& stream) : stream_(&stream) {}

@@ -43,7 +43,7 @@ class Walk {
       handle(chunk);
       check_sum(chunk);
     }
-    require_known_kind();
+    require_known_kind();  // so there was a header; none may follow
     data_began_ = true;
     read_data(chunk);
     read_remainder(chunk);
@@ -111,6 +111,8 @@ class Walk {
   }
 
   void read_header(std::string_view content) {
+    if (has_header_) refuse("two IHDR chunks");
+    has_header_ = true;
     if (content.size() < 13) refuse("a short IHDR chunk");
     chunks_.width = big_endian(content);
     chunks_.height = big_endian(content.substr(4));
@@ -208,6 +210,7 @@ class Walk {
   std::string_view file_;
   bool with_orientation_;
   std::size_t position_ = signature_bytes;
+  bool has_header_ = false;
   bool known_kind_ = false;
   bool data_began_ = false;
   bool has_frame_ = false;

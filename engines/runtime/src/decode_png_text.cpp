@@ -29,18 +29,24 @@ struct Inflater {
 std::optional<std::string> inflated(std::string_view compressed) {
   Inflater inflater;
   if (!inflater.ready) throw Error(Status::memory, "no memory for a text in a PNG file");
-  std::string text(most_text_bytes, '\0');
   // zlib does not write to its input; its type is older than const.
   inflater.stream.next_in = const_cast<Bytef*>(reinterpret_cast<const Bytef*>(compressed.data()));
   inflater.stream.avail_in = static_cast<uInt>(compressed.size());
-  inflater.stream.next_out = reinterpret_cast<Bytef*>(text.data());
-  inflater.stream.avail_out = static_cast<uInt>(text.size());
-  const int result = inflate(&inflater.stream, Z_SYNC_FLUSH);
-  if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR) return std::nullopt;
-  if (result != Z_STREAM_END && inflater.stream.avail_out == 0 && inflater.stream.avail_in > 0) {
+  std::string text;
+  int result = Z_OK;
+  // Piece by piece: a file may have thousands of texts, and few are as long as they may be.
+  while (result == Z_OK && inflater.stream.avail_out == 0 && text.size() < most_text_bytes) {
+    Bytef piece[4096];
+    static_assert(most_text_bytes % sizeof piece == 0);
+    inflater.stream.next_out = piece;
+    inflater.stream.avail_out = sizeof piece;
+    result = inflate(&inflater.stream, Z_SYNC_FLUSH);
+    if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR) return std::nullopt;
+    text.append(reinterpret_cast<const char*>(piece), sizeof piece - inflater.stream.avail_out);
+  }
+  if (result != Z_STREAM_END && text.size() == most_text_bytes && inflater.stream.avail_in > 0) {
     refuse("more than a mebibyte of text");
   }
-  text.resize(text.size() - inflater.stream.avail_out);
   return text;
 }
 

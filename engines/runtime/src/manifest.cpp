@@ -116,15 +116,14 @@ std::vector<double> read_tolerances(const JsonValue::Array& values) {
   return tolerances;
 }
 
-void read_profile(const JsonValue& document, const std::string& place, EngineEntry& engine) {
+void check_profile(const JsonValue& document, const std::string& place) {
   if (document.object() == nullptr || document.object()->size() != 3) {
     refuse_manifest(place + "field 'profile' must hold minimum, optimum, maximum");
   }
-  engine.profile_minimum = integer_field(document, "minimum", place);
-  engine.profile_optimum = integer_field(document, "optimum", place);
-  engine.profile_maximum = integer_field(document, "maximum", place);
-  if (engine.profile_minimum < 1 || engine.profile_optimum < engine.profile_minimum ||
-      engine.profile_maximum < engine.profile_optimum) {
+  const std::int64_t minimum = integer_field(document, "minimum", place);
+  const std::int64_t optimum = integer_field(document, "optimum", place);
+  const std::int64_t maximum = integer_field(document, "maximum", place);
+  if (minimum < 1 || optimum < minimum || maximum < optimum) {
     refuse_manifest(place + "field 'profile' must have 1 <= minimum <= optimum <= maximum");
   }
 }
@@ -147,8 +146,8 @@ EngineEntry read_engine(const JsonValue& document, const std::string& place) {
   object_field(document, "network", place);
   engine.libraries = texts_field(document, "libraries", place);
   engine.requirements = texts_field(document, "requirements", place);
-  read_profile(any_field(document, "profile", place), place, engine);
-  engine.options = texts_field(document, "options", place);
+  check_profile(any_field(document, "profile", place), place);
+  texts_field(document, "options", place);
   texts_field(document, "machine", place);
   return engine;
 }

@@ -34,10 +34,6 @@ struct EngineEntry {
   std::string model_sha256;
   std::map<std::string, std::string> libraries;
   std::map<std::string, std::string> requirements;
-  std::map<std::string, std::string> options;
-  std::int64_t profile_minimum = 1;  // batch sizes it was built for
-  std::int64_t profile_optimum = 1;
-  std::int64_t profile_maximum = 1;
 };
 
 struct Manifest {

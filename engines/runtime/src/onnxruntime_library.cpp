@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "dynamic_library.hpp"
+#include "environment_variable.hpp"
 #include "error.hpp"
 #include "one_line.hpp"
 
@@ -64,7 +65,7 @@ const OrtApi* negotiate(const OrtApiBase& base, const std::string& path) {
 
 OrtEnv* make_environment(const OrtApi& api, const std::string& path) {
   // Before the first environment exists: later it has already written below the home directory.
-  setenv("ORT_DISABLE_TELEMETRY", "1", 0);
+  set_unless_set("ORT_DISABLE_TELEMETRY", "1");
   OrtEnv* environment = nullptr;
   // Whatever goes wrong arrives as a status too; the log would only say it twice.
   if (OrtStatus* outcome = api.CreateEnv(ORT_LOGGING_LEVEL_FATAL, "levit", &environment)) {
@@ -75,39 +76,45 @@ OrtEnv* make_environment(const OrtApi& api, const std::string& path) {
   return environment;
 }
 
-std::unique_ptr<OnnxRuntime> start(const DynamicLibrary& library, const std::string& name) {
+// Every library that serves, of which each is on purpose never freed.
+struct Opened {
+  std::mutex mutex;
+  std::vector<std::unique_ptr<OnnxRuntime>> runtimes;
+};
+
+// The library that `name` leads to, started unless it is already. Throws Error(environment).
+const OnnxRuntime& open_or_throw(Opened& opened, const std::string& name) {
+  DynamicLibrary library;
+  std::string problem;
+  if (!library.open(name, problem))
+    throw Error(Status::environment, name + ": " + one_line(problem));
   const auto get_base = reinterpret_cast<const OrtApiBase* (*)()>(library.symbol("OrtGetApiBase"));
   if (get_base == nullptr) {
     throw Error(Status::environment,
                 name + ": not a library of ONNX Runtime (it has no OrtGetApiBase): " + remedy);
   }
-  auto runtime = std::make_unique<OnnxRuntime>();
   const OrtApiBase& base = *get_base();
+  auto runtime = std::make_unique<OnnxRuntime>();
   runtime->path = DynamicLibrary::path_of(reinterpret_cast<const void*>(get_base));
   if (runtime->path.empty()) runtime->path = name;
+  for (const std::unique_ptr<OnnxRuntime>& known : opened.runtimes) {
+    if (known->path == runtime->path) return *known;
+  }
   runtime->version = base.GetVersionString();
+  runtime->minor_version = minor_version(runtime->version);
   runtime->api = negotiate(base, runtime->path);
   runtime->environment = make_environment(*runtime->api, runtime->path);
-  return runtime;
+  return *opened.runtimes.emplace_back(std::move(runtime));
 }
 
-// Every library that was opened, by the name it was opened under. On purpose never freed.
-struct Opened {
-  std::mutex mutex;
-  std::map<std::string, std::unique_ptr<OnnxRuntime>> runtimes;
-};
-
-// Opens `name`, or returns nullptr and adds the reason to `tried`.
+// The same, but nullptr, and the reason in `tried`, when it cannot serve.
 const OnnxRuntime* open_one(Opened& opened, const std::string& name, std::string& tried) {
-  const auto known = opened.runtimes.find(name);
-  if (known != opened.runtimes.end()) return known->second.get();
-  DynamicLibrary library;
-  std::string problem;
-  if (!library.open(name, problem)) {
-    tried += (tried.empty() ? "" : "; ") + name + ": " + one_line(problem);
+  try {
+    return &open_or_throw(opened, name);
+  } catch (const Error& error) {
+    tried += (tried.empty() ? "" : "; ") + std::string(error.what());
     return nullptr;
   }
-  return opened.runtimes.emplace(name, start(library, name)).first->second.get();
 }
 
 const OnnxRuntime& open_named(Opened& opened, const std::string& path, const std::string& by) {
@@ -140,7 +147,8 @@ const OnnxRuntime& load_onnxruntime(const std::string& path) {
   static Opened& opened = *new Opened;
   const std::lock_guard<std::mutex> lock(opened.mutex);
   if (!path.empty()) return open_named(opened, path, "the option");
-  const char* named = std::getenv(variable);
+  // Who runs a program with more rights than its own must not choose what code is loaded into it.
+  const char* named = secure_getenv(variable);
   if (named != nullptr && *named != '\0') return open_named(opened, named, variable);
   std::vector<std::string> places = libraries_in(own_folder());
   places.emplace_back(system_name);

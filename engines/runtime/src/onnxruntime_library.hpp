@@ -18,7 +18,8 @@ struct OnnxRuntime {
   const OrtApi* api = nullptr;
   OrtEnv* environment = nullptr;
   std::string version;  // "1.31.1"
-  std::string path;     // of the file
+  int minor_version = 0;
+  std::string path;  // of the file
 
   // Throws Error(status), with what ONNX Runtime says behind `what`, unless `outcome` is success;
   // frees it.
@@ -29,8 +30,8 @@ struct OnnxRuntime {
 };
 
 // The library at `path`; with "" LEVIT_ONNXRUNTIME, else the folder of liblevit, else the system's
-// loader. Loaded once for each file. What was named must be usable: only where nothing was named is
-// the next place tried. Throws Error(environment) that lists what was tried.
+// loader. Loaded once for each file, by whatever names. What was named must be usable: only where
+// nothing was named is the next place tried. Throws Error(environment) that lists what was tried.
 const OnnxRuntime& load_onnxruntime(const std::string& path);
 
 }  // namespace levit

@@ -1,14 +1,20 @@
 #include "onnxruntime_providers.hpp"
 
 #include <cstdlib>
+#include <cstring>
 #include <utility>
 #include <vector>
 
+#include "environment_variable.hpp"
 #include "error.hpp"
 #include "onnxruntime_handles.hpp"
+#include "text.hpp"
 
 namespace levit {
 namespace {
+
+// TF32 keeps 10 bits of the mantissa: not what a fp32 bundle promises.
+constexpr const char* tf32_variable = "NVIDIA_TF32_OVERRIDE";
 
 using Settings = std::vector<std::pair<std::string, std::string>>;
 
@@ -64,6 +70,15 @@ OrtStatus* with_arrays(const Settings& settings, Update&& update) {
   return std::forward<Update>(update)(keys.data(), values.data(), keys.size());
 }
 
+// NVIDIA's libraries obey the variable against all options.
+void require_no_tf32() {
+  const char* const value = std::getenv(tf32_variable);
+  if (value == nullptr || *value == '\0' || std::strcmp(value, "0") == 0) return;
+  throw Error(Status::environment, std::string(tf32_variable) + " is " + quoted(value) +
+                                       ": with TF32 the GPU does not compute what the bundle "
+                                       "promises; unset it, or set it to 0");
+}
+
 void append_cuda(const OnnxRuntime& runtime, OrtSessionOptions& options,
                  const std::string& device) {
   const OrtApi& api = *runtime.api;
@@ -85,7 +100,7 @@ void append_tensorrt(const OnnxRuntime& runtime, OrtSessionOptions& options,
                      const std::string& device, const Manifest& manifest) {
   const OrtApi& api = *runtime.api;
   const std::string cannot = "TensorrtExecutionProvider cannot start here";
-  setenv("NVIDIA_TF32_OVERRIDE", "0", 0);  // it has no option for that
+  set_unless_set(tf32_variable, "0");  // it has no option for that
   OrtTensorRTProviderOptionsV2* made = nullptr;
   runtime.require(api.CreateTensorRTProviderOptions(&made), Status::environment, cannot);
   const TensorrtOptionsOwner tensorrt(made, {&api});
@@ -118,6 +133,7 @@ std::string provider_name(levit_provider provider) {
 void append_provider(const OnnxRuntime& runtime, OrtSessionOptions& options,
                      levit_provider provider, std::uint32_t device, const Manifest& manifest) {
   if (provider == LEVIT_PROVIDER_CPU) return;
+  require_no_tf32();
   require_available(runtime, provider_name(provider));
   // A provider that fails to be appended leaves a session that runs on the CPU: its status is
   // checked, and the rest of the graph is refused to the CPU.

@@ -1,13 +1,18 @@
 #include "onnxruntime_session.hpp"
 
+#include <algorithm>
+
 #include "error.hpp"
+#include "onnx_references.hpp"
 #include "onnxruntime_providers.hpp"
 #include "onnxruntime_specification.hpp"
+#include "text.hpp"
 
 namespace levit {
 namespace {
 
 constexpr std::size_t largest_rank = 4;
+constexpr int oldest_with_weights_in_memory = 18;
 
 bool is_about_provider(const std::string& text) {
   for (const char* word : {"fallback to CPU EP", "ExecutionProvider", "TensorRT", "CUDA"}) {
@@ -16,35 +21,37 @@ bool is_about_provider(const std::string& text) {
   return false;
 }
 
+// Everything that is loaded was read from a member whose hash was checked.
+void require_known_files(const GraphFiles& graph) {
+  try {
+    for (const std::string& file : external_files(graph.model.data(), graph.model.size())) {
+      if (graph.weights.count(file) == 0) {
+        throw Error(Status::input, "it keeps weights in " + quoted(file) +
+                                       ", which manifest.json does not list with it");
+      }
+    }
+  } catch (const Error& error) {
+    throw Error(error.status(), graph.name + ": " + error.what() + "; " + graph.remedy);
+  }
+}
+
 }  // namespace
 
 OnnxRuntimeSession::OnnxRuntimeSession(const OnnxRuntime& runtime, const SessionSettings& settings,
-                                       const Manifest& manifest,
-                                       const std::vector<std::uint8_t>& graph,
-                                       const std::string& name)
+                                       const Manifest& manifest, const GraphFiles& graph)
     : runtime_(runtime) {
-  const SessionOptionsOwner options = make_options(settings, manifest, true);
+  require_known_files(graph);
+  const SessionOptionsOwner options = make_options(settings, manifest, graph);
   OrtSession* session = nullptr;
-  OrtStatus* outcome = runtime_.api->CreateSessionFromArray(runtime_.environment, graph.data(),
-                                                            graph.size(), options.get(), &session);
-  adopt(outcome, session, settings, name);
-  describe(manifest, name);
-}
-
-OnnxRuntimeSession::OnnxRuntimeSession(const OnnxRuntime& runtime, const SessionSettings& settings,
-                                       const Manifest& manifest, const std::string& optimized_file)
-    : runtime_(runtime) {
-  const SessionOptionsOwner options = make_options(settings, manifest, false);
-  OrtSession* session = nullptr;
-  OrtStatus* outcome = runtime_.api->CreateSession(runtime_.environment, optimized_file.c_str(),
-                                                   options.get(), &session);
-  adopt(outcome, session, settings, optimized_file);
-  describe(manifest, optimized_file);
+  OrtStatus* outcome = runtime_.api->CreateSessionFromArray(
+      runtime_.environment, graph.model.data(), graph.model.size(), options.get(), &session);
+  adopt(outcome, session, settings, graph);
+  describe(manifest, graph.name);
 }
 
 SessionOptionsOwner OnnxRuntimeSession::make_options(const SessionSettings& settings,
                                                      const Manifest& manifest,
-                                                     bool optimize) const {
+                                                     const GraphFiles& graph) const {
   const OrtApi& api = *runtime_.api;
   const auto require = [this](OrtStatus* outcome) {
     runtime_.require(outcome, Status::failed, "ONNX Runtime refuses the options of a session");
@@ -58,21 +65,48 @@ SessionOptionsOwner OnnxRuntimeSession::make_options(const SessionSettings& sett
   require(api.AddSessionConfigEntry(made, "session.intra_op.allow_spinning", "0"));
   // Whatever goes wrong arrives as a status too; the log would only say it twice.
   require(api.SetSessionLogSeverityLevel(made, ORT_LOGGING_LEVEL_FATAL));
-  if (!optimize) require(api.SetSessionGraphOptimizationLevel(made, ORT_DISABLE_ALL));
+  if (graph.is_optimized) require(api.SetSessionGraphOptimizationLevel(made, ORT_DISABLE_ALL));
+  if (!graph.weights.empty()) add_weights(*made, graph);
   append_provider(runtime_, *made, settings.provider, settings.device, manifest);
   return options;
 }
 
+void OnnxRuntimeSession::add_weights(OrtSessionOptions& options, const GraphFiles& graph) const {
+#if ORT_API_VERSION >= 18
+  if (runtime_.minor_version >= oldest_with_weights_in_memory) {
+    std::vector<const char*> names;
+    std::vector<char*> contents;
+    std::vector<std::size_t> sizes;
+    for (const auto& [name, content] : graph.weights) {
+      names.push_back(name.c_str());
+      // ONNX Runtime copies them; its type is older than const.
+      contents.push_back(
+          const_cast<char*>(static_cast<const char*>(static_cast<const void*>(content.data()))));
+      sizes.push_back(content.size());
+    }
+    runtime_.require(runtime_.api->AddExternalInitializersFromFilesInMemory(
+                         &options, names.data(), contents.data(), sizes.data(), names.size()),
+                     Status::failed, graph.name + ": ONNX Runtime refuses its weights");
+    return;
+  }
+#endif
+  throw Error(Status::environment,
+              graph.name + ": its weights are in a file of their own, which ONNX Runtime " +
+                  runtime_.version + ", or the one that this program was built for, cannot take " +
+                  "from memory: 1." + std::to_string(oldest_with_weights_in_memory) + " can");
+}
+
 void OnnxRuntimeSession::adopt(OrtStatus* outcome, OrtSession* session,
-                               const SessionSettings& settings, const std::string& name) {
+                               const SessionSettings& settings, const GraphFiles& graph) {
   if (outcome != nullptr) {
     const std::string said = runtime_.message(outcome);
     const std::string provider = provider_name(settings.provider);
     if (settings.provider != LEVIT_PROVIDER_CPU && is_about_provider(said)) {
       throw Error(Status::environment,
-                  name + ": " + provider + " cannot run the whole graph here (" + said + ")");
+                  graph.name + ": " + provider + " cannot run the whole graph here (" + said + ")");
     }
-    throw Error(Status::input, name + ": ONNX Runtime refuses it (" + said + "); export it again");
+    throw Error(Status::input,
+                graph.name + ": ONNX Runtime refuses it (" + said + "); " + graph.remedy);
   }
   session_ = SessionOwner(session, {runtime_.api});
 }

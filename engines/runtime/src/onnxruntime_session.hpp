@@ -4,6 +4,7 @@
 #include <levit/levit.h>
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -19,20 +20,26 @@ struct SessionSettings {
   std::uint32_t threads = 1;
 };
 
+// A graph as it was read: nothing of it is opened by ONNX Runtime, because a file may be another
+// one by then.
+struct GraphFiles {
+  std::string name;    // what messages call it
+  std::string remedy;  // what mends it, as in "export it again"
+  std::vector<std::uint8_t> model;
+  std::map<std::string, std::vector<std::uint8_t>> weights;  // by the place that the model names
+  bool is_optimized = false;
+};
+
 // A session that takes and gives what the manifest says. `run` may be called from several threads
 // at once.
 class OnnxRuntimeSession {
  public:
-  // On the bytes of a graph, which are not needed afterwards. `name` is what messages call it.
-  // Throws Error(input) when ONNX Runtime refuses it or it is not what the manifest says,
-  // Error(environment) when the provider is missing or cannot serve all of it.
+  // The bytes of the graph are not needed afterwards. Throws Error(input) when the graph refers to
+  // another file than those in `weights`, ONNX Runtime refuses it or it is not what the manifest
+  // says, Error(environment) when the provider is missing or cannot serve all of it, or ONNX
+  // Runtime is too old to take weights from memory.
   OnnxRuntimeSession(const OnnxRuntime& runtime, const SessionSettings& settings,
-                     const Manifest& manifest, const std::vector<std::uint8_t>& graph,
-                     const std::string& name);
-
-  // On the file of a graph that is optimised already; weights in a file beside it are mapped.
-  OnnxRuntimeSession(const OnnxRuntime& runtime, const SessionSettings& settings,
-                     const Manifest& manifest, const std::string& optimized_file);
+                     const Manifest& manifest, const GraphFiles& graph);
 
   // Logits (count, classes) of `count` images in the manifest's layout. `count` is one that the
   // graph takes. Throws Error(failed).
@@ -40,9 +47,10 @@ class OnnxRuntimeSession {
 
  private:
   SessionOptionsOwner make_options(const SessionSettings& settings, const Manifest& manifest,
-                                   bool optimize) const;
+                                   const GraphFiles& graph) const;
+  void add_weights(OrtSessionOptions& options, const GraphFiles& graph) const;
   void adopt(OrtStatus* outcome, OrtSession* session, const SessionSettings& settings,
-             const std::string& name);
+             const GraphFiles& graph);
   void describe(const Manifest& manifest, const std::string& name);
 
   const OnnxRuntime& runtime_;

@@ -1,6 +1,7 @@
 // Resize, crop and normalise, to the very bytes of Pillow and the contract in the manifest.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -25,6 +26,9 @@ class Preprocessor {
   void normalize(const std::uint8_t* rgb, float* planes) const;
 
   int side() const { return contract_.image_size; }
+
+  // Memory that grows with the images and is kept.
+  std::size_t working_bytes() const { return rows_.capacity(); }
 
  private:
   int crop_offset(int size) const;

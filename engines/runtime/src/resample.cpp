@@ -43,6 +43,22 @@ void resample_block(const std::uint8_t* rows, std::size_t stride, const std::int
   for (std::size_t byte = 0; byte < Size; ++byte) pixels[byte] = rounded(sums[byte]);
 }
 
+template <typename Weigh>
+void weigh_row(const ResampleAxis& axis, const PlanarRow& row, std::uint8_t* output,
+               const Weigh& weigh) {
+  PixelTaps taps = {};
+  taps.count = axis.padded_taps();
+  for (int column = 0; column < axis.count(); ++column, output += channels) {
+    const std::ptrdiff_t first = axis.first(column) - axis.input_begin();
+    taps.red = row.plane(0) + first;
+    taps.green = row.plane(1) + first;
+    taps.blue = row.plane(2) + first;
+    taps.low = axis.low_weights(column);
+    taps.high = axis.high_weights(column);
+    weigh(taps, output);
+  }
+}
+
 }  // namespace
 
 void ResampleAxis::prepare(int input_size, int output_size, int begin, int count) {
@@ -124,17 +140,15 @@ void PlanarRow::load(const std::uint8_t* pixels, int begin, int end, bool bgr, i
 }
 
 void resample_row(const ResampleAxis& axis, const PlanarRow& row, std::uint8_t* output) {
-  PixelTaps taps = {};
-  taps.count = axis.padded_taps();
-  for (int column = 0; column < axis.count(); ++column, output += channels) {
-    const std::ptrdiff_t first = axis.first(column) - axis.input_begin();
-    taps.red = row.plane(0) + first;
-    taps.green = row.plane(1) + first;
-    taps.blue = row.plane(2) + first;
-    taps.low = axis.low_weights(column);
-    taps.high = axis.high_weights(column);
-    weighted_pixel<weight_fraction_bits>(taps, output);
-  }
+  weigh_row(axis, row, output, [](const PixelTaps& taps, std::uint8_t* rgb) {
+    weighted_pixel<weight_fraction_bits>(taps, rgb);
+  });
+}
+
+void resample_row_portable(const ResampleAxis& axis, const PlanarRow& row, std::uint8_t* output) {
+  weigh_row(axis, row, output, [](const PixelTaps& taps, std::uint8_t* rgb) {
+    weighted_pixel_portable<weight_fraction_bits>(taps, rgb);
+  });
 }
 
 void resample_column(const ResampleAxis& axis, int output, const std::uint8_t* rows,

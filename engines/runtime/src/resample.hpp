@@ -83,6 +83,9 @@ class PlanarRow {
 // The window of one row, which was loaded from axis.input_begin() on: count() RGB pixels.
 void resample_row(const ResampleAxis& axis, const PlanarRow& row, std::uint8_t* output);
 
+// The same without instructions of one family of CPUs: what others run, and tests everywhere.
+void resample_row_portable(const ResampleAxis& axis, const PlanarRow& row, std::uint8_t* output);
+
 // One output row of `size` bytes from the rows that `axis` weighs; `rows` points at input row
 // axis.input_begin().
 void resample_column(const ResampleAxis& axis, int output, const std::uint8_t* rows,

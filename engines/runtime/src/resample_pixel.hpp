@@ -27,9 +27,31 @@ struct PixelTaps {
 
 // Sums are taken modulo 2^32, as parts of them may overflow; the whole never does. `fraction_bits`
 // of it are rounded off.
+inline std::uint32_t weighted_sum(const std::int16_t* plane, const PixelTaps& taps) {
+  std::uint32_t low = 0;
+  std::uint32_t high = 0;
+  for (int tap = 0; tap < taps.count; ++tap) {
+    low += static_cast<std::uint32_t>(std::int32_t{plane[tap]} * taps.low[tap]);
+    high += static_cast<std::uint32_t>(std::int32_t{plane[tap]} * taps.high[tap]);
+  }
+  return (high << low_weight_bits) + low;
+}
+
+template <int FractionBits>
+void weighted_pixel_portable(const PixelTaps& taps, std::uint8_t* rgb) {
+  const auto rounded = [](std::uint32_t sum) {
+    const std::int32_t value =
+        static_cast<std::int32_t>(sum + (1U << (FractionBits - 1))) >> FractionBits;
+    return static_cast<std::uint8_t>(value < 0 ? 0 : value > 255 ? 255 : value);
+  };
+  rgb[0] = rounded(weighted_sum(taps.red, taps));
+  rgb[1] = rounded(weighted_sum(taps.green, taps));
+  rgb[2] = rounded(weighted_sum(taps.blue, taps));
+}
+
 #if defined(__SSE2__)
 
-// Compilers turn the loop below into scalar code when it is short, which photographs make it; this
+// Compilers turn the loop above into scalar code when it is short, which photographs make it; this
 // is six times faster.
 inline __m128i weighted_lanes(const std::int16_t* plane, const PixelTaps& taps) {
   __m128i low = _mm_setzero_si128();
@@ -67,26 +89,9 @@ void weighted_pixel(const PixelTaps& taps, std::uint8_t* rgb) {
 
 #else
 
-inline std::uint32_t weighted_sum(const std::int16_t* plane, const PixelTaps& taps) {
-  std::uint32_t low = 0;
-  std::uint32_t high = 0;
-  for (int tap = 0; tap < taps.count; ++tap) {
-    low += static_cast<std::uint32_t>(std::int32_t{plane[tap]} * taps.low[tap]);
-    high += static_cast<std::uint32_t>(std::int32_t{plane[tap]} * taps.high[tap]);
-  }
-  return (high << low_weight_bits) + low;
-}
-
 template <int FractionBits>
 void weighted_pixel(const PixelTaps& taps, std::uint8_t* rgb) {
-  const auto rounded = [](std::uint32_t sum) {
-    const std::int32_t value =
-        static_cast<std::int32_t>(sum + (1U << (FractionBits - 1))) >> FractionBits;
-    return static_cast<std::uint8_t>(value < 0 ? 0 : value > 255 ? 255 : value);
-  };
-  rgb[0] = rounded(weighted_sum(taps.red, taps));
-  rgb[1] = rounded(weighted_sum(taps.green, taps));
-  rgb[2] = rounded(weighted_sum(taps.blue, taps));
+  weighted_pixel_portable<FractionBits>(taps, rgb);
 }
 
 #endif

@@ -2,6 +2,7 @@
 // allocates nothing.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -22,7 +23,16 @@ struct Workspace {
   std::vector<float> planes;         // of a group, where it does not
   std::vector<float> logits;         // of a group
   std::vector<std::uint32_t> order;
+
+  // What grows with the size of the images.
+  std::size_t image_bytes() const {
+    return image.rgb.capacity() + image.scratch.capacity() + preprocessor.working_bytes();
+  }
 };
+
+// Largest memory for images that is kept from call to call: enough for photographs of 20 megapixels
+// (levit.h states it).
+constexpr std::size_t most_kept_bytes = std::size_t{64} << 20;
 
 // Workspaces that no call uses: as many as there ever were calls at once.
 class WorkspacePool {
@@ -57,14 +67,19 @@ class WorkspacePool {
   }
 
   void give(std::unique_ptr<Workspace> workspace) noexcept {
+    const bool too_large = workspace->image_bytes() > most_kept_bytes;
     const std::lock_guard<std::mutex> lock(mutex_);
+    if (too_large) {  // freed after the lock
+      --lent_;
+      return;
+    }
     free_.push_back(std::move(workspace));
   }
 
   Preprocessing contract_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Workspace>> free_;
-  std::size_t lent_ = 0;
+  std::size_t lent_ = 0;  // that exist, in calls or free
 };
 
 }  // namespace levit

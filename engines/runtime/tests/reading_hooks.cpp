@@ -14,6 +14,7 @@
 #include "decode.hpp"
 #include "error.hpp"
 #include "preprocess.hpp"
+#include "resample.hpp"
 
 namespace {
 
@@ -84,6 +85,16 @@ int hook_resize(HookPreprocessor* preprocessor, const std::uint8_t* pixels, int 
   });
 }
 
+// One RGB row of `width` pixels resized to `resized`.
+void hook_resample_row(const std::uint8_t* pixels, int width, int resized, int portable,
+                       std::uint8_t* rgb) {
+  levit::ResampleAxis axis;
+  axis.prepare(width, resized, 0, resized);
+  levit::PlanarRow row;
+  row.load(pixels, axis.input_begin(), axis.input_end(), false, axis.padded_taps());
+  (portable != 0 ? levit::resample_row_portable : levit::resample_row)(axis, row, rgb);
+}
+
 void hook_normalize(const HookPreprocessor* preprocessor, const std::uint8_t* rgb, float* planes) {
   preprocessor->preprocessor.normalize(rgb, planes);
 }
@@ -95,7 +106,7 @@ int hook_bundle(const char* path, int everything, std::uint8_t* images, double* 
   return guarded(message, [&] {
     const levit::Bundle bundle(path);
     if (everything == 0) return;
-    for (const auto& [name, member] : bundle.manifest().members) bundle.verify(name);
+    for (const auto& [name, member] : bundle.manifest().members) bundle.read(name);
     bundle.labels();
     const levit::Golden golden = bundle.golden();
     if (images != nullptr) std::memcpy(images, golden.images.data(), golden.images.size());

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "decode.hpp"
+#include "decode_png_text.hpp"
 #include "encoded_images.hpp"
 #include "refusal.hpp"
 
@@ -111,6 +112,35 @@ TEST_CASE("png: a text that unpacks to more than a mebibyte is refused") {
   Bytes content = {'k', 0, 0};
   content.insert(content.end(), packed.begin(), packed.begin() + static_cast<std::ptrdiff_t>(size));
   CHECK(contains(refused(png(1, 1, 8, 0, {0, 1}, chunk("zTXt", content))), "mebibyte"));
+}
+
+TEST_CASE("png: a text of exactly a mebibyte is read, whatever its place in zlib's pieces") {
+  for (const std::size_t size :
+       {std::size_t{0}, std::size_t{4096}, std::size_t{4097}, std::size_t{1} << 20}) {
+    const Bytes text(size, 'a');
+    uLongf packed_size = compressBound(static_cast<uLong>(size));
+    Bytes packed(packed_size);
+    compress(packed.data(), &packed_size, text.data(), static_cast<uLong>(size));
+    packed.resize(packed_size);
+    const std::string content(packed.begin(), packed.end());
+    const auto found = levit::read_png_text("zTXt", std::string("k\0\0", 3) + content);
+    REQUIRE(found);
+    CHECK(found->text == std::string(size, 'a'));
+    // What was read before the stream is cut counts, as in Pillow.
+    const auto part = levit::read_png_text(
+        "zTXt", std::string("k\0\0", 3) + content.substr(0, content.size() / 2));
+    REQUIRE(part);
+    CHECK(part->text.size() <= size);
+  }
+}
+
+TEST_CASE("png: a second header is refused, before and after the pixels") {
+  const Bytes good = png(1, 1, 8, 0, {0, 7});
+  const Bytes header(good.begin() + 8, good.begin() + 8 + 25);
+  CHECK(contains(refused(png(1, 1, 8, 0, {0, 7}, header)), "two IHDR chunks"));
+  Bytes late = good;
+  late.insert(late.end() - 12, header.begin(), header.end());
+  CHECK(contains(refused(late), "two IHDR chunks"));
 }
 
 TEST_CASE("orientation: applied when asked for, from EXIF or XMP") {

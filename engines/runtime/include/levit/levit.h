@@ -9,7 +9,7 @@
  *
  * Threads: every function may be called from any thread at any time, with the same classifier as
  * well: calls share the network and nothing else. Only levit_close must be the last call on its
- * classifier.
+ * classifier, and levit_open may set two environment variables, as is said below.
  *
  * Ownership: the caller owns all memory that it hands in, and the library keeps none of it after
  * the call, with the classifier as the one exception: levit_open makes it, levit_close frees it.
@@ -20,13 +20,27 @@
  * writes nothing but what is said of it and leaves one line for levit_last_error. No C++ exception
  * leaves the library. It prints nothing.
  *
- * Versions: structs that begin with struct_size may grow at their end; a program that was compiled
- * with an older and so smaller one is served. The values of enumerations are never given another
- * meaning.
+ * Versions: structs that begin with struct_size may grow at their end, all others never do. A
+ * program that was compiled with an older and so smaller one is served; one with a newer and so
+ * larger one finds zeros in what this library does not know to write, and is refused where it asks
+ * for what this library does not know. The values of enumerations are never given another meaning.
  *
- * Environment: ORT_DISABLE_TELEMETRY is set to 1 unless it is set already, before ONNX Runtime is
- * started, because its Linux builds otherwise write below the home directory and call home.
- * LEVIT_ONNXRUNTIME names the library of ONNX Runtime where the options do not.
+ * Memory: a classifier keeps the working memory of every call that ever ran at the same time, up to
+ * 64 MiB each: what larger images take is given back when the call ends.
+ *
+ * Trust: every file of a bundle is read once into memory that no other process can change, checked
+ * there against its sha256 in manifest.json, and used from there; a graph that refers to any other
+ * file is refused. So whoever changes the folder while it is opened can make opening fail, and
+ * nothing else. Whoever may write manifest.json decides what is computed, and whoever may write the
+ * library of ONNX Runtime what is executed: leave both to those whose programs you would run.
+ *
+ * Environment: LEVIT_ONNXRUNTIME names the library of ONNX Runtime where the options do not; it is
+ * not read in a program that runs with more rights than its user. levit_open sets
+ * ORT_DISABLE_TELEMETRY to 1, because the Linux builds of ONNX Runtime otherwise write below the
+ * home directory and call home, and with a GPU provider NVIDIA_TF32_OVERRIDE to 0, each only where
+ * it is not set. Setting a variable is a race with every thread that reads any: set both before you
+ * start threads, or call levit_open first, and nothing is written later. A GPU provider is refused
+ * where NVIDIA_TF32_OVERRIDE asks for TF32.
  */
 #ifndef LEVIT_LEVIT_H
 #define LEVIT_LEVIT_H
@@ -89,7 +103,8 @@ typedef struct levit_options {
   uint32_t self_test; /* 1: replay the golden images of the bundle, and refuse to open when they
                          differ */
   uint32_t use_built_graph; /* 1: load the graph that levit-build optimised, where it was made for
-                               this machine */
+                               this machine and ONNX Runtime takes it; else model.onnx, and `note`
+                               of levit_info says why */
   const char*
       onnxruntime_library; /* path of libonnxruntime.so, or NULL: LEVIT_ONNXRUNTIME, else the folder
                               of this library, else what the system's loader finds */
@@ -117,7 +132,7 @@ typedef struct levit_info {
   const char* weights_origin; /* "untrained": the classes mean nothing */
   const char* provider;       /* "CPUExecutionProvider" */
   const char* graph;          /* the file that was loaded, "model.onnx" or one below engines/ */
-  const char* note;           /* what a user should be told of how it was opened, or "" */
+  const char* note; /* what a user should be told of how it was opened, in one line, or "" */
   const char* onnxruntime_version; /* "1.31.1" */
   const char* onnxruntime_library; /* path of the file */
   uint32_t image_size;             /* side of the square that the network sees, in pixels */
@@ -168,7 +183,8 @@ typedef struct levit_guess {
   double probability; /* softmax of the logits */
 } levit_guess;
 
-/* Time that a call spent, in milliseconds of a steady clock, over all of its images. */
+/* Time that a call spent, in milliseconds of a steady clock, over all of its images. Of this size
+ * for ever: what may be measured besides one day will stand at the end of levit_result. */
 typedef struct levit_timings {
   double decode_ms;
   double resize_ms;    /* and crop */
