@@ -209,8 +209,11 @@ def _measure(options: argparse.Namespace) -> int:
     partial.replace(path)
     for line in _lines(found):
         print(line)
+    failed = {f"{engine}, {what}": text for engine, run in records.items() for what, text in run.failed.items()}
+    for what, text in failed.items():
+        print_line(f"{PROGRAM}: failed: {what}: {text}")
     print_line(f"samples: {path}")
-    return 0
+    return 1 if failed else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

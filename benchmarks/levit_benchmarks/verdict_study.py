@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from levit_benchmarks.bench.engine_subject import EngineSubject
+from levit_benchmarks.bench.engine_subject import EngineSubject, import_engine
 from levit_benchmarks.bench.record import SINGLE_STREAM, Candidate
 from levit_benchmarks.bench.rounds import BurstLength, Crew, run_rounds
 from levit_benchmarks.bench.settings import DEFAULT_BURST, DEFAULT_ROUNDS
@@ -49,10 +49,9 @@ class SlowedSubject:
     def __init__(self, subject: EngineSubject, share: float) -> None:
         self._subject, self._share = subject, share
 
-    @property
-    def candidate(self) -> Candidate:
+    def check(self) -> Candidate:
         """That of the engine."""
-        return self._subject.candidate
+        return self._subject.check()
 
     def images(self) -> NDArray[Any]:
         """Those of the engine."""
@@ -81,6 +80,10 @@ class SlowedPeer:
 
     def prepare(self, order: Order, folder: Path) -> None:
         """There is nothing to do."""
+
+    def import_engine(self, order: Order) -> None:
+        """Load its library."""
+        import_engine(order.engine)
 
     def open_subject(self, order: Order) -> SlowedSubject:
         """The order's engine, slowed down."""

@@ -101,7 +101,7 @@ def test_an_unknown_peer_is_refused_with_the_choices():
 @pytest.mark.parametrize("name", LEVIT_PEERS)
 def test_the_same_network_gives_the_golden_logits(name, order, bundle):
     subject = load_peer(name).open_subject(order(name))
-    candidate, images = subject.candidate, subject.images()
+    candidate, images = subject.check(), subject.images()
     assert (candidate.name, candidate.network, candidate.image_size) == (f"my {name}", "LeViT-128S", SIDE)
     assert candidate.macs == bundle.manifest.config.mac_count()
     assert candidate.checked.startswith("12 images at batch 5 against the bundle's float64 golden logits")
@@ -131,7 +131,7 @@ def test_an_exported_peer_is_opened_without_pytorch(order):
         "from levit_benchmarks.peers.registry import load_peer\n"
         f"order = Order(name='peer', threads=1, batch={BATCH}, network='', peer='timm-onnxruntime',\n"
         f"    bundle=Path({str(found.bundle)!r}), folder=Path({str(found.folder)!r}))\n"
-        "load_peer(order.peer).open_subject(order)"
+        "load_peer(order.peer).open_subject(order).check()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -142,7 +142,7 @@ def test_other_logits_than_the_golden_ones_are_refused(order, bundle, tmp_path):
     other = replace(golden, logits=golden.logits + 3 * max(bundle.manifest.golden_tolerance))
     altered = changed(bundle, tmp_path / "other", {GOLDEN: other.to_bytes()})
     with pytest.raises(ParityError):
-        load_peer("timm-eager").open_subject(order("timm-eager", bundle=altered.path))
+        load_peer("timm-eager").open_subject(order("timm-eager", bundle=altered.path)).check()
 
 
 def test_a_missing_altered_or_foreign_preparation_is_refused(order, tmp_path):
@@ -185,9 +185,10 @@ def test_weights_are_those_of_the_bundle_or_refused(order, bundle, tmp_path):
 @pytest.mark.parametrize("name", MACS)
 def test_other_networks_are_compared_with_themselves_before_folding(name, order):
     subject = load_peer(name).open_subject(order(name, batch=1))
-    assert subject.candidate.macs == MACS[name]
-    assert subject.candidate.image_size == 224
-    assert subject.candidate.checked.startswith("4 images at batch 1 against eager PyTorch in float64")
+    candidate = subject.check()
+    assert candidate.macs == MACS[name]
+    assert candidate.image_size == 224
+    assert candidate.checked.startswith("4 images at batch 1 against eager PyTorch in float64")
     operators = [node.op_type for node in onnx.load(order(name, batch=1).folder / ONNX_FILE).graph.node]
     assert "BatchNormalization" not in operators
     spread = np.ptp([subject.infer(subject.images()), *(subject.infer(np.flip(subject.images(), 3).copy()),)], axis=0)
@@ -200,7 +201,7 @@ def test_other_networks_on_another_engine(order, tmp_path):
     peer = load_peer("deit-tiny")
     peer.prepare(found, tmp_path)
     subject = peer.open_subject(found)
-    assert subject.candidate.engine == "torch-eager"
+    assert subject.check().engine == "torch-eager"
     assert subject.infer(subject.images()).shape == (1, 1000)
     subject.close()
     with pytest.raises(ConfigError, match="no peer runs on 'tensorrt': choose from onnxruntime"):
@@ -230,8 +231,9 @@ def test_folding_as_the_official_speed_test_does_is_found_out(order, monkeypatch
             "load_state_dict",
             lambda self, state, load=nn.Module.load_state_dict: load(self, state, strict=False),
         )
+        subject = peer.open_subject(found)
         with pytest.raises(ParityError):
-            peer.open_subject(found)
+            subject.check()
 
 
 def test_a_normalisation_that_cannot_be_folded_is_not_dropped():

@@ -15,6 +15,8 @@ from levit_deploy.threads import available_threads
 from levit_engines import ENGINES
 
 PROGRAM, COMPARE = "levit-bench", "compare"
+TABLE_COLUMNS = 120
+"""What the tables need: a narrower terminal breaks their lines, where a narrower table would lose its names."""
 DESCRIPTION = f"""\
 Time bundles on engines: every candidate in a process of its own, in alternating rounds, all others frozen meanwhile,
 and only after its outputs were checked. The first bundle on the first engine is what the others are compared with.
@@ -60,9 +62,10 @@ def _bench(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(to_json(record))
     else:
-        # What is piped has no width of its own, and these tables need 120 columns.
-        print_tables(record, Console(width=None if sys.stdout.isatty() else 120))
-    return 0
+        print_tables(record, Console(width=max(TABLE_COLUMNS, Console().width)))
+    for what, message in record.failed.items():
+        print_line(f"{PROGRAM}: failed: {what}: {message}")
+    return 1 if record.failed else 0
 
 
 def _settings(arguments: argparse.Namespace) -> BenchSettings:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -39,6 +38,7 @@ BETWEEN_RUNS = 0.05
 PEAK_TOLERANCE = 0.05
 STYLES = {FASTER: "green", SLOWER: "red"}
 MOST_NAMES, _SHOWN_CHARACTERS = 3, 60
+TABLE_COLUMNS = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,8 +258,8 @@ def _run(options: argparse.Namespace) -> int:
         limit = {"fail_slower_percent": options.fail_slower, "too_slow": [asdict(row) for row in too_slow]}
         print_json(files | asdict(comparison) | limit)
     else:
-        # What is piped has no width of its own, and the table needs 120 columns.
-        console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+        console = Console(highlight=False)
+        console.width = max(TABLE_COLUMNS, console.width)
         print_comparison(comparison, console)
         for row in too_slow:
             text = (

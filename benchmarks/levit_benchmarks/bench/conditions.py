@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,8 +67,8 @@ class ConditionsMeter:
         self._own_cpu_s, self._start_s = own_cpu_s, time.perf_counter()
         self._times = cpu_times(self._cpus, statistics)
 
-    def read(self, own_cpu_s: float) -> Conditions:
-        """What held since."""
+    def read(self, own_cpu_s: float, frequencies_mhz: Sequence[float]) -> Conditions:
+        """What held since; the frequencies are those that the timed processes read."""
         before, after = self._times, cpu_times(self._cpus, self._statistics)
         elapsed_s = time.perf_counter() - self._start_s
         steal = other_load = None
@@ -80,5 +80,5 @@ class ConditionsMeter:
             load_average=os.getloadavg()[0],
             steal=steal,
             other_load=other_load,
-            frequency_mhz=mean_frequency_mhz(self._cpus),
+            frequency_mhz=sum(frequencies_mhz) / len(frequencies_mhz) if frequencies_mhz else None,
         )

@@ -16,7 +16,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from levit_benchmarks.bench.record import SCENARIOS, SCHEMA_VERSION, Candidate, Group, Round, RunRecord
-from levit_benchmarks.bench.summary import summarize
+from levit_benchmarks.bench.summary import pair_verdicts, summarize
 from levit_deploy.bundle import write_durably
 from levit_deploy.decoding import printable
 from levit_deploy.errors import ConfigError, InputError
@@ -34,10 +34,14 @@ class RecordError(InputError):
 
 
 def to_json(record: RunRecord) -> dict[str, Any]:
-    """The run as plain JSON values; each group carries its `summary`."""
+    """The run as plain JSON values; each group carries its `summary`, and the verdicts on all `pairs`."""
     plain = _plain(record)
     for group, document in zip(record.groups, plain["groups"], strict=True):
         document["summary"] = _plain(summarize(group, record.limits))
+        document["pairs"] = [
+            {"candidate": name, "against": other, **_plain(verdict)}
+            for (name, other), verdict in pair_verdicts(group).items()
+        ]
     return {"kind": KIND, "schema_version": SCHEMA_VERSION, **plain}
 
 

@@ -25,32 +25,19 @@ class EngineSubject:
     """See `levit_benchmarks.bench.subject.Subject`."""
 
     def __init__(self, order: Order) -> None:
-        """Open the engine and check it against the golden logits.
+        """Open the engine. Raises what `levit_engines.open_runner` raises."""
+        self._order, self._bundle = order, bundle_of(order)
+        self._runner = open_runner(self._bundle, engine=order.engine, threads=order.threads)
 
-        Raises:
-            ParityError: the logits are further from float64 than the bundle allows.
-            LevitError: what `levit_engines.open_runner` raises.
-        """
-        self._bundle = bundle_of(order)
-        self._batch = order.batch
-        runner = open_runner(self._bundle, engine=order.engine, threads=order.threads)
-        try:
-            self._candidate = candidate_of(order, runner, self._bundle)
-        except BaseException:
-            runner.close()
-            raise
-        self._runner = runner
-
-    @property
-    def candidate(self) -> Candidate:
-        """What is timed, and how it was checked."""
-        return self._candidate
+    def check(self) -> Candidate:
+        """What is timed, and how it was checked. Raises ParityError, as `candidate_of` does."""
+        return candidate_of(self._order, self._runner, self._bundle)
 
     def images(self) -> NDArray[Any]:
         """The photographs that travel with the package, as often as the batch needs."""
         contract = self._bundle.manifest.preprocessing
         _, pixels = golden_images(contract)
-        return as_input(self._bundle, pixels[np.arange(self._batch) % len(PHOTOGRAPHS)])
+        return as_input(self._bundle, pixels[np.arange(self._order.batch) % len(PHOTOGRAPHS)])
 
     def infer(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Logits (B, K)."""
@@ -90,6 +77,8 @@ def candidate_of(order: Order, runner: BundleRunner, bundle: Bundle) -> Candidat
     checked = check_golden(runner.infer, bundle, batch=order.batch, stage=order.engine)
     notes = {f"note {number}": note for number, note in enumerate(runner.notes, start=1)}
     kept = {key: value for key, value in provenance.items() if key not in ("engine", "engine_version", "bundle")}
+    sizes = manifest.batch_sizes
+    batch = f"dynamic, {sizes.minimum} to {sizes.maximum}" if sizes.dynamic else "static"
     return Candidate(
         name=order.name,
         network=order.network,
@@ -100,7 +89,13 @@ def candidate_of(order: Order, runner: BundleRunner, bundle: Bundle) -> Candidat
         macs=manifest.config.mac_count(),
         timed_sha256=timed_sha256(bundle, order.engine, provenance.get("graph")),
         checked=checked,
-        details={**kept, "device": runner.device, "weights": str(manifest.weights.get("origin", "unknown")), **notes},
+        details={
+            **kept,
+            "batch": batch,
+            "device": runner.device,
+            "weights": str(manifest.weights.get("origin", "unknown")),
+            **notes,
+        },
     )
 
 

@@ -112,6 +112,11 @@ def _undecided(summary: CandidateSummary) -> str:
     )
 
 
+def failure_sentences(record: RunRecord) -> tuple[str, ...]:
+    """What could not be measured, and why."""
+    return tuple(f"Failed: {what}: {message}" for what, message in record.failed.items())
+
+
 def limit_methods(limits: Sequence[MachineLimit]) -> tuple[str, ...]:
     """How the limits of the machine were found, each method once."""
     return tuple(dict.fromkeys(f"{what}: {method}" for limit in limits for what, method in limit.method.items()))

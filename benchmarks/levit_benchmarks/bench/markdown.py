@@ -37,6 +37,8 @@ def section(record: RunRecord, name: str) -> str:
     if record.end_to_end:
         lines += ["From a JPEG to its classes, one at a time: median milliseconds by stage:", ""]
         lines += [*_escaped_table(*rows.stage_table(rows.end_to_end_rows(record.end_to_end))), ""]
+    lines += [f"- {_escaped(sentence)}." for sentence in findings.failure_sentences(record)]
+    lines += [""] if record.failed else []
     checked = [
         [_escaped(one.name), _escaped(f"{one.engine} {one.engine_version}"), _escaped(one.checked), _hash(one)]
         for one in findings.candidates_of(record)

@@ -126,6 +126,7 @@ def _content(record: RunRecord, drawings: tuple[plots.Drawing, ...]) -> dict[str
         "headline": page_content.headline(views),
         "machine": findings.machine_sentence(record.environment),
         "packages": findings.packages_sentence(record.environment),
+        "failures": findings.failure_sentences(record),
         "groups": views,
         "tables": page_content.tables(record),
         "candidates": findings.candidates_of(record),

@@ -14,6 +14,8 @@ from levit_benchmarks.bench.plots import Drawing
 from levit_benchmarks.bench.record import Candidate, Group, RunRecord
 from levit_benchmarks.bench.summary import CANNOT_TELL, CandidateSummary, summarize
 
+FEWEST_PAIRED = 3  # two candidates are one pair, which their own table has
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -111,8 +113,22 @@ def headline(views: Sequence[GroupView]) -> str:
 
 
 def tables(record: RunRecord) -> tuple[Table, ...]:
-    """Cold starts, the way from a JPEG to its classes, and the machine's limits, as far as they were measured."""
+    """All pairs, cold starts, the way from a JPEG to its classes, and the machine's limits, as far as measured."""
     made = []
+    titles = findings.group_titles(record.groups)
+    for place, (group, title) in enumerate(zip(record.groups, titles, strict=True), start=1):
+        if len(group.candidates) < FEWEST_PAIRED:
+            continue
+        columns, lines = rows.pair_table(group)
+        made.append(
+            Table(
+                anchor=f"pairs-{place}",
+                title=f"Every pair: {title}",
+                explanation="Time of the row's candidate over that of the column's: below 1 the row's takes less.",
+                columns=columns,
+                rows=lines,
+            )
+        )
     if record.cold_starts:
         columns, lines = rows.stage_table(rows.cold_start_rows(record.cold_starts))
         made.append(

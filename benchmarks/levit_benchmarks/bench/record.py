@@ -6,7 +6,7 @@ Nothing here measures. Times are nanoseconds where the name ends in `_ns`, else 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 SCHEMA_VERSION = 1
@@ -132,7 +132,10 @@ class MachineLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """A whole run. `environment` is `levit_benchmarks.machine.environment`, `settings` the command's options."""
+    """A whole run. `environment` is `levit_benchmarks.machine.environment`, `settings` the command's options.
+
+    `failed` holds what could not be measured, and why.
+    """
 
     environment: Mapping[str, Any]
     settings: Mapping[str, Any]
@@ -140,3 +143,4 @@ class RunRecord:
     groups: tuple[Group, ...]
     cold_starts: tuple[ColdStart, ...] = ()
     end_to_end: tuple[EndToEnd, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from levit_benchmarks.bench.figures import UNKNOWN, mebibytes, significant, span
-from levit_benchmarks.bench.record import ColdStart, EndToEnd, MachineLimit
-from levit_benchmarks.bench.summary import CandidateSummary
+from levit_benchmarks.bench.figures import UNKNOWN, mebibytes, ratio, significant, span
+from levit_benchmarks.bench.record import ColdStart, EndToEnd, Group, MachineLimit
+from levit_benchmarks.bench.summary import CandidateSummary, pair_verdicts
 
 BASELINE = "baseline"
 
@@ -64,6 +64,17 @@ def limit_table(limits: Sequence[MachineLimit]) -> tuple[tuple[str, ...], tuple[
         for limit in limits
     )
     return columns, rows
+
+
+def pair_table(group: Group) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Columns and rows of all pairs: the time of the row's candidate over that of the column's, and the verdict."""
+    names, verdicts = [candidate.name for candidate in group.candidates], pair_verdicts(group)
+
+    def cell(name: str, other: str) -> str:
+        verdict = verdicts.get((name, other))
+        return UNKNOWN if verdict is None else f"{ratio(verdict.ratio)} {verdict.outcome}"
+
+    return ("candidate", *names), tuple((name, *(cell(name, other) for other in names)) for name in names)
 
 
 def cold_start_rows(cold_starts: Sequence[ColdStart]) -> tuple[StageRow, ...]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +22,7 @@ from levit_benchmarks.machine import environment
 from levit_benchmarks.peers.registry import load_peer
 from levit_deploy.bundle import Bundle, open_bundle
 from levit_deploy.commandline import require_packages
-from levit_deploy.errors import ConfigError
+from levit_deploy.errors import ConfigError, LevitError
 from levit_engines import ENGINES
 from levit_engines.catalogue import CATALOGUE
 
@@ -76,7 +76,8 @@ def open_run(settings: BenchSettings) -> Opened:
         require_packages(CATALOGUE[engine].packages, purpose=f"the engine {engine}")
     for against in settings.against:
         if "." not in against.peer:
-            load_peer(against.peer)
+            peer = load_peer(against.peer)
+            require_packages(dict.fromkeys(peer.packages, "bench"), purpose=f"the peer {peer.name}")
     bundles = [open_bundle(path) for path in settings.bundles]
     for bundle in bundles:
         for batch in settings.batches:
@@ -89,26 +90,32 @@ def steps(settings: BenchSettings) -> int:
     engines = len(settings.bundles) * len(settings.engines)
     candidates = engines + len(settings.bundles) * len(settings.against)
     bursts = len(settings.batches) * candidates * (settings.rounds + 1)
-    processes = settings.cold_starts + bool(settings.cold_starts) + settings.end_to_end
-    return bursts + engines * processes
+    starts = settings.cold_starts + bool(settings.cold_starts)
+    return bursts + candidates * starts + engines * settings.end_to_end
 
 
 def run_bench(opened: Opened, observer: Observer) -> RunRecord:
-    """Measure everything that the settings ask for. Raises LevitError; no process is left behind."""
+    """Measure everything that the settings ask for. Raises LevitError; no process is left behind.
+
+    Whatever cannot be opened, or answers wrongly, is left out and said to have failed; the baseline has to stand.
+    """
     from levit_benchmarks.bench.limits import measure_limits
 
-    settings = opened.settings
+    settings, failed = opened.settings, dict[str, str]()
     precisions = {"fp32", *(bundle.manifest.precision for bundle in opened.bundles.values())}
     limits = measure_limits(settings.threads, sorted(precisions))
     with tempfile.TemporaryDirectory(prefix="levit-bench-") as scratch:
-        groups = tuple(_measure_group(opened, batch, Path(scratch), observer) for batch in settings.batches)
+        peers = _Peers(opened, Path(scratch))
+        groups = tuple(_measure_group(opened, peers, batch, failed, observer) for batch in settings.batches)
+        cold_starts = tuple(_cold_starts(opened, peers, failed, observer)) if settings.cold_starts else ()
     return RunRecord(
         environment=environment(PACKAGES),
         settings=settings.to_json(),
         limits=(limits,),
         groups=groups,
-        cold_starts=tuple(_cold_starts(opened, observer)),
-        end_to_end=tuple(_end_to_end(opened, observer)),
+        cold_starts=cold_starts,
+        end_to_end=tuple(_end_to_end(opened, failed, observer)) if settings.end_to_end else (),
+        failed=failed,
     )
 
 
@@ -117,7 +124,42 @@ def network_of(bundle: Bundle) -> str:
     return f"LeViT-{bundle.manifest.config.arch}"
 
 
-def _measure_group(opened: Opened, batch: int, scratch: Path, observer: Observer) -> Group:
+class _Peers:
+    """The orders of peers, each prepared once for a batch size."""
+
+    def __init__(self, opened: Opened, scratch: Path) -> None:
+        self._opened, self._scratch = opened, scratch
+        self._folders: dict[tuple[Against, str, int], Path] = {}
+
+    def orders(self, against: Against, batch: int | None) -> Iterator[Order]:
+        """One for every bundle; `batch` None is the smallest that the bundle takes. Nothing is prepared yet."""
+        settings = self._opened.settings
+        options = {"engine": against.engine} if against.engine else {}
+        if settings.checkpoint is not None:
+            options["checkpoint"] = str(settings.checkpoint.absolute())
+        for name, bundle in self._opened.bundles.items():
+            yield Order(
+                name=against.text if len(self._opened.bundles) == 1 else f"{against.text} {name}",
+                threads=settings.threads,
+                batch=batch or bundle.manifest.batch_sizes.minimum,
+                network=network_of(bundle),
+                bundle=bundle.path,
+                peer=against.peer,
+                options=options,
+            )
+
+    def prepared(self, against: Against, order: Order) -> Order:
+        """The order with a folder that holds what the peer needs. Raises what its preparation raises."""
+        key = (against, order.name, order.batch)
+        if key not in self._folders:
+            ready = replace(order, folder=Path(tempfile.mkdtemp(dir=self._scratch)))
+            with Worker(ready, PREPARE) as worker:
+                worker.reply(OPEN_TIMEOUT_S)
+            self._folders[key] = ready.folder or self._scratch
+        return replace(order, folder=self._folders[key])
+
+
+def _measure_group(opened: Opened, peers: _Peers, batch: int, failed: dict[str, str], observer: Observer) -> Group:
     settings = opened.settings
     with ExitStack() as stack:
 
@@ -126,9 +168,19 @@ def _measure_group(opened: Opened, batch: int, scratch: Path, observer: Observer
             offline = settings.scenario == OFFLINE
             return stack.enter_context(open_better_crew(order, settings.burst) if offline else Crew(order, 1))
 
-        crews = [hire(order) for order in opened.engine_orders(batch)]
+        baseline, *others = opened.engine_orders(batch)
+        crews = [hire(baseline)]
+        for order in others:
+            with _noting(failed, f"{order.name} ({settings.scenario}, batch {batch})"):
+                crews.append(hire(order))
         for against in settings.against:
-            crews += _peer_crews(opened, against, batch, scratch, hire)
+            for order in peers.orders(against, batch):
+                with _noting(failed, f"{order.name} ({settings.scenario}, batch {batch})"):
+                    crew = hire(peers.prepared(against, order))
+                    crews.append(crew)
+                    if crew.candidate.network != order.network:  # it has a network of its own: once is enough
+                        crew.candidate = replace(crew.candidate, name=against.text)
+                        break
         rounds = run_rounds(
             crews,
             rounds=settings.rounds,
@@ -147,46 +199,39 @@ def _measure_group(opened: Opened, batch: int, scratch: Path, observer: Observer
         )
 
 
-def _peer_crews(
-    opened: Opened, against: Against, batch: int, scratch: Path, hire: Callable[[Order], Crew]
-) -> Iterator[Crew]:
-    """One for every bundle, or a single one where the peer runs a network of its own."""
-    settings = opened.settings
-    options = {"engine": against.engine} if against.engine else {}
-    if settings.checkpoint is not None:
-        options["checkpoint"] = str(settings.checkpoint.absolute())
-    for name, bundle in opened.bundles.items():
-        folder = Path(tempfile.mkdtemp(dir=scratch))
-        order = Order(
-            name=against.text if len(opened.bundles) == 1 else f"{against.text} {name}",
-            threads=settings.threads,
-            batch=batch,
-            network=network_of(bundle),
-            bundle=bundle.path,
-            peer=against.peer,
-            folder=folder,
-            options=options,
-        )
-        with Worker(order, PREPARE) as worker:
-            worker.reply(OPEN_TIMEOUT_S)
-        crew = hire(order)
-        if crew.candidate.network != order.network:
-            crew.candidate = replace(crew.candidate, name=against.text)
-            yield crew
-            return
-        yield crew
-
-
-def _cold_starts(opened: Opened, observer: Observer) -> Iterator[ColdStart]:
+def _cold_starts(opened: Opened, peers: _Peers, failed: dict[str, str], observer: Observer) -> Iterator[ColdStart]:
     count = opened.settings.cold_starts
-    for order in opened.engine_orders(None) if count else ():
-        yield measure_cold_starts(order, count, on_start=lambda: observer.advance(1, "cold starts"))
+
+    def measure(order: Order) -> ColdStart:
+        return measure_cold_starts(order, count, on_start=lambda: observer.advance(1, f"cold start: {order.name}"))
+
+    for order in opened.engine_orders(None):
+        with _noting(failed, f"{order.name} (cold start)"):
+            yield measure(order)
+    for against in opened.settings.against:
+        for order in peers.orders(against, None):
+            with _noting(failed, f"{order.name} (cold start)"):
+                cold = measure(peers.prepared(against, order))
+                if cold.candidate.network != order.network:
+                    yield replace(cold, candidate=replace(cold.candidate, name=against.text))
+                    break
+                yield cold
 
 
-def _end_to_end(opened: Opened, observer: Observer) -> Iterator[EndToEnd]:
-    for order in opened.engine_orders(None) if opened.settings.end_to_end else ():
-        yield from measure_end_to_end(order)
+def _end_to_end(opened: Opened, failed: dict[str, str], observer: Observer) -> Iterator[EndToEnd]:
+    for order in opened.engine_orders(None):
+        with _noting(failed, f"{order.name} (end to end)"):
+            yield from measure_end_to_end(order)
         observer.advance(1, f"photographs: {order.name}")
+
+
+@contextmanager
+def _noting(failed: dict[str, str], what: str) -> Iterator[None]:
+    """What fails within is noted, and does not end the run: hours of others' figures would be lost with it."""
+    try:
+        yield
+    except LevitError as error:
+        failed[what] = str(error)
 
 
 def _names(bundles: Sequence[Bundle]) -> list[str]:

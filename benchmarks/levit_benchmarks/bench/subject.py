@@ -33,13 +33,14 @@ class Order:
 
 
 class Subject(Protocol):
-    """An opened order, checked: `infer` takes `batch` images and gives their logits (B, K) in float32.
+    """An opened order: `infer` takes `batch` images and gives their logits (B, K) in float32.
 
     `images` are float32 (B, 3, H, W), normalised, or uint8 where the bundle's graph takes pixels.
     """
 
-    @property
-    def candidate(self) -> Candidate: ...
+    def check(self) -> Candidate:
+        """What is timed, once its outputs are found right; ParityError where they are not."""
+        ...
 
     def images(self) -> NDArray[Any]:
         """The batch that is timed: real photographs, repeated as needed."""
@@ -67,6 +68,10 @@ class Peer(Protocol):
         """Slow work done once, in a process of its own: export to `folder`. Raises LevitError."""
         ...
 
+    def import_engine(self, order: Order) -> None:
+        """Load the library that runs it, and nothing of the network."""
+        ...
+
     def open_subject(self, order: Order) -> Subject:
-        """Open what was prepared, and compare its outputs; a LevitError if they differ or something is missing."""
+        """Open what was prepared. Raises LevitError where something is missing."""
         ...

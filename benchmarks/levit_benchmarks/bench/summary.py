@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from statistics import median
 
 from levit_benchmarks.bench.record import OFFLINE, Burst, Group, MachineLimit
@@ -65,6 +66,15 @@ def verdict_on(ratios: Sequence[float]) -> Verdict:
     elif interval is not None and low > 1 + NEGLIGIBLE:
         outcome = SLOWER
     return Verdict(ratio=centre, low=low, high=high, rounds=len(ratios), outcome=outcome)
+
+
+def pair_verdicts(group: Group) -> dict[tuple[str, str], Verdict]:
+    """The verdict on the first of each pair of candidates against the second, in both orders."""
+    times_s = {candidate.name: round_times_s(group, candidate.name) for candidate in group.candidates}
+    return {
+        (name, other): verdict_on([mine / theirs for mine, theirs in zip(times_s[name], times_s[other], strict=True)])
+        for name, other in permutations(times_s, 2)
+    }
 
 
 def round_times_s(group: Group, name: str) -> list[float]:

@@ -35,6 +35,8 @@ def print_tables(record: RunRecord, console: Console) -> None:
     if record.end_to_end:
         title = "From a JPEG to its classes, one at a time: median milliseconds by stage"
         _print_table(console, title, _plain(*rows.stage_table(rows.end_to_end_rows(record.end_to_end))))
+    for sentence in findings.failure_sentences(record):
+        _say(console, f"✗ {sentence}", style="red")
     candidates = findings.candidates_of(record)
     if candidates:
         _print_table(console, "What was timed, after its outputs were checked", _candidates(candidates))

@@ -16,15 +16,18 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
+from levit_benchmarks.bench.conditions import allowed_cpus, mean_frequency_mhz
 from levit_benchmarks.bench.protocol import COLD_START, END_TO_END, PREPARE, TIME, encode, failure, order_from_json
 from levit_benchmarks.bench.subject import Order, Peer, Subject
 from levit_deploy.errors import ConfigError
 from levit_deploy.onnxruntime_session import disable_telemetry
 
 Reply = Callable[[Mapping[str, Any]], None]
+COLD_STAGES = ("interpreter", "import", "load", "first answer")
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
 
@@ -66,12 +69,22 @@ def find_peer(name: str) -> Peer:
 
 
 def open_subject(order: Order) -> Subject:
-    """What `order` asks for, opened and checked."""
+    """What `order` asks for."""
     if order.peer:
         return find_peer(order.peer).open_subject(order)
     from levit_benchmarks.bench.engine_subject import EngineSubject
 
     return EngineSubject(order)
+
+
+def import_engine(order: Order) -> None:
+    """Load the library that `order` runs on."""
+    if order.peer:
+        find_peer(order.peer).import_engine(order)
+        return
+    from levit_benchmarks.bench import engine_subject
+
+    engine_subject.import_engine(order.engine)
 
 
 def peak_memory_bytes(status: Path = Path("/proc/self/status")) -> int:
@@ -87,19 +100,21 @@ def _time(order: Order, _: Mapping[str, Any], reply: Reply) -> None:
     from levit_benchmarks.bench.sampling import run_calls
 
     subject = open_subject(order)
-    images = subject.images()
+    candidate, images = subject.check(), subject.images()
 
     def call() -> object:
         return subject.infer(images)
 
-    reply({"candidate": asdict(subject.candidate)})
+    reply({"candidate": asdict(candidate)})
     for request in _requests(sys.stdin):
         if request["request"] == "calls":
-            reply(asdict(run_calls(call, seconds=request["seconds"], count=request["count"])))
+            sample = run_calls(call, seconds=request["seconds"], count=request["count"])
+            # At once, while the clock is still that of the calls; in the parent all candidates would be frozen.
+            reply(asdict(sample) | {"frequency_mhz": mean_frequency_mhz(allowed_cpus())})
         elif request["request"] == "memory":
             reply({"peak_rss_bytes": peak_memory_bytes()})
         else:
-            break
+            raise ValueError(f"no request {request['request']!r}")
     subject.close()
     reply({})
 
@@ -115,12 +130,20 @@ def _prepare(order: Order, _: Mapping[str, Any], reply: Reply) -> None:
 
 
 def _cold_start(order: Order, job: Mapping[str, Any], reply: Reply) -> None:
-    started_ns = time.perf_counter_ns()
-    from levit_benchmarks.bench.cold_start import first_answer
-
-    stages, candidate = first_answer(order)
-    interpreter_s = (started_ns - int(job["spawned_ns"])) / 1e9
-    reply({"stages": {"interpreter": interpreter_s, **stages}, "candidate": asdict(candidate)})
+    """Seconds from the start of this process until the engine is imported, has the network, and has answered once."""
+    times_ns = [int(job["spawned_ns"]), time.perf_counter_ns()]
+    import_engine(order)
+    times_ns.append(time.perf_counter_ns())
+    subject = open_subject(order)
+    times_ns.append(time.perf_counter_ns())
+    images = subject.images()
+    asked_ns = time.perf_counter_ns()
+    subject.infer(images)
+    answered_ns = time.perf_counter_ns()
+    spans_ns = [after - before for before, after in pairwise(times_ns)] + [answered_ns - asked_ns]
+    stages = dict(zip(COLD_STAGES, (span_ns / 1e9 for span_ns in spans_ns), strict=True))
+    reply({"stages": stages, "candidate": asdict(subject.check())})
+    subject.close()
 
 
 def _end_to_end(order: Order, _: Mapping[str, Any], reply: Reply) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,6 +67,8 @@ class Engine(Protocol):
     @property
     def description(self) -> str: ...
 
+    def import_library(self) -> None: ...
+
     def write(self, network: nn.Module, setting: Setting, folder: Path) -> str: ...
 
     def open(self, folder: Path, setting: Setting) -> OpenedEngine: ...
@@ -79,6 +82,11 @@ class OnnxRuntime:
     packages: tuple[str, ...] = ("onnxscript", "onnxruntime")
     exports: bool = True
     description: str = "torch.onnx.export(dynamo=True), default opset, static batch; session options are the defaults"
+
+    def import_library(self) -> None:
+        from levit_deploy.onnxruntime_session import import_onnxruntime
+
+        import_onnxruntime()
 
     def write(self, network: nn.Module, setting: Setting, folder: Path) -> str:
         return _export(network, setting, folder)
@@ -105,6 +113,11 @@ class OpenVino:
     packages: tuple[str, ...] = ("onnxscript", "openvino")
     exports: bool = True
     description: str = "torch.onnx.export(dynamo=True), default opset, static batch; latency hint, float32"
+
+    def import_library(self) -> None:
+        from levit_engines.openvino.library import import_openvino
+
+        import_openvino()
 
     def write(self, network: nn.Module, setting: Setting, folder: Path) -> str:
         return _export(network, setting, folder)
@@ -136,6 +149,9 @@ class Torch:
     def description(self) -> str:
         """As a user would write it."""
         return "eager" if self.mode is None else f"torch.compile(mode={self.mode!r}), programs cached when prepared"
+
+    def import_library(self) -> None:
+        importlib.import_module("torch")
 
     def write(self, network: nn.Module, setting: Setting, folder: Path) -> str:
         import safetensors.torch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -57,15 +57,20 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PeerSubject:
-    """A prepared peer, opened and found to compute what it should. `infer` owns nothing that the engine reuses."""
+    """A prepared peer, opened. `infer` owns nothing that the engine reuses."""
 
-    candidate: Candidate
+    _described: Candidate
     _engine: OpenedEngine
-    _images: NDArray[np.float32]
+    _reference: Reference
+    _batch: int
+
+    def check(self) -> Candidate:
+        """What is timed, found to compute what it should. Raises ParityError."""
+        return replace(self._described, checked=self._reference.check(self._engine.infer, self._batch))
 
     def images(self) -> NDArray[np.float32]:
         """The batch that is timed."""
-        return self._images
+        return self._reference.photographs(self._batch)
 
     def infer(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Logits (B, K)."""
@@ -111,6 +116,10 @@ class LibraryPeer:
             details=details,
         ).write(folder)
 
+    def import_engine(self, order: Order) -> None:
+        """Load what it runs on."""
+        self._engine(order).import_library()
+
     def open_subject(self, order: Order) -> PeerSubject:
         """Open what `prepare` left in the order's folder."""
         if order.folder is None:
@@ -118,12 +127,7 @@ class LibraryPeer:
         prepared, engine = read_prepared(order.folder, self._settings(order)), self._engine(order)
         reference = self.source.reference(order, order.folder)
         opened = engine.open(order.folder, self._setting(order))
-        try:
-            checked = reference.check(opened.infer, order.batch)
-        except BaseException:
-            opened.close()
-            raise
-        candidate = Candidate(
+        described = Candidate(
             name=order.name,
             network=self.source.network_of(order),
             engine=engine.name,
@@ -132,10 +136,10 @@ class LibraryPeer:
             image_size=self.source.image_size_of(order),
             macs=prepared.macs,
             timed_sha256=prepared.sha256,
-            checked=checked,
+            checked="nothing yet",
             details={"peer": self.name, **prepared.details},
         )
-        return PeerSubject(candidate, opened, reference.photographs(order.batch))
+        return PeerSubject(described, opened, reference, order.batch)
 
     def _engine(self, order: Order) -> Engine:
         return engine_for(order.options.get(ENGINE, self.engine))

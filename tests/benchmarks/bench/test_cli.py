@@ -21,8 +21,10 @@ from levit_engines import ENGINES
 QUICK = ("--rounds", "3", "--min-seconds", "0.01")
 ABSENT = ("torch", "torchvision", "timm", "transformers", "levit_export", "scipy", "psutil", "matplotlib")
 WITHOUT_TORCH = command_without("levit_benchmarks.bench.cli", ABSENT)
+# A shell ignores the signal in what it starts in the background, and Python leaves it so.
 INTERRUPTED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from levit_benchmarks.bench import cli, limits, run
 from levit_benchmarks.bench.record import MachineLimit
 limits.measure_limits = lambda *_: MachineLimit(threads=1, flops={}, bytes_s=1.0, method={})
@@ -94,6 +96,35 @@ def test_two_bundles_and_a_peer(proven_bundle, fake_order, capsys):
     (group,) = json.loads(capsys.readouterr().out)["groups"]
     names = [candidate["name"] for candidate in group["candidates"]]
     assert names == ["one onnxruntime", "two onnxruntime", "fakes.peer one", "fakes.peer two"]
+    pairs = {(pair["candidate"], pair["against"]): pair["ratio"] for pair in group["pairs"]}
+    assert len(pairs) == 4 * 3
+    assert pairs["two onnxruntime", "fakes.peer one"] > 0
+
+
+def test_peers_start_cold_too_and_one_of_its_own_network_only_once(proven_bundle, fake_order, capsys, monkeypatch):
+    fake_order()
+    monkeypatch.setenv("FAKE_NETWORK", "EfficientNet-B0")
+    paths = [str(proven_bundle(name).path) for name in ("one", "two")]
+    assert cli.main([*paths, *QUICK, "--threads", "1", "--against", "fakes.peer", "--cold-start", "2", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [one["name"] for one in document["groups"][0]["candidates"]][2:] == ["fakes.peer"]
+    assert [one["candidate"]["name"] for one in document["cold_starts"]][2:] == ["fakes.peer"]
+    assert set(document["cold_starts"][2]["stages_s"][0]) == {"interpreter", "import", "load", "first answer"}
+
+
+@pytest.mark.parametrize("what", ["crash at opening", "crash in a call", "lack"])
+def test_a_peer_that_fails_does_not_end_the_run(proven_bundle, fake_order, capsys, monkeypatch, tmp_path, what):
+    fake_order()
+    monkeypatch.setenv("FAKE_WHAT", what)
+    output = tmp_path / "run.json"
+    arguments = ("--threads", "1", "--against", "fakes.peer", "--cold-start", "1", "-o", str(output))
+    assert cli.main([str(proven_bundle().path), *QUICK, *arguments]) == 1
+    record = from_json(json.loads(output.read_text()), "run.json")
+    assert [candidate.name for candidate in record.groups[0].candidates] == ["bundle onnxruntime"]
+    assert list(record.failed) == ["fakes.peer (single-stream, batch 1)", "fakes.peer (cold start)"]
+    printed = capsys.readouterr()
+    assert "levit-bench: failed: fakes.peer (cold start)" in printed.err
+    assert "✗ Failed: fakes.peer (single-stream, batch 1)" in printed.out
 
 
 @pytest.mark.parametrize(

@@ -93,15 +93,16 @@ def test_other_load_is_what_is_busy_less_our_own(tmp_path, monkeypatch):
     file.write_text("cpu0 0 0 0 0 0 0 0 0\n")
     meter = ConditionsMeter(100.0, file)
     file.write_text(f"cpu0 {second} 0 0 {second // 2} 0 0 0 {second // 2}\n")
-    conditions = meter.read(100.4)
+    conditions = meter.read(100.4, [2400.0, 2600.0])
+    assert conditions.frequency_mhz == 2500
     assert conditions.steal == pytest.approx(0.25)
     assert conditions.other_load == pytest.approx((1 - 0.4) / 2)
 
 
 def test_what_cannot_be_read_is_not_made_up(tmp_path):
     meter = ConditionsMeter(0.0, tmp_path / "absent")
-    conditions = meter.read(0.0)
-    assert (conditions.steal, conditions.other_load) == (None, None)
+    conditions = meter.read(0.0, [])
+    assert (conditions.steal, conditions.other_load, conditions.frequency_mhz) == (None, None, None)
     assert mean_frequency_mhz((0,), tmp_path) is None
 
 

@@ -9,7 +9,18 @@ import pytest
 from scipy import stats
 
 from levit_benchmarks import verdict_study
-from levit_benchmarks.verdict_study import BASELINE, PLANTED, SAME, SlowedSubject, StudyRun, exact_interval, summarize
+from levit_benchmarks.bench.rounds import BurstLength
+from levit_benchmarks.bench.subject import Order
+from levit_benchmarks.verdict_study import (
+    BASELINE,
+    PLANTED,
+    SAME,
+    SlowedSubject,
+    StudyRun,
+    exact_interval,
+    run_once,
+    summarize,
+)
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 20), (1, 20), (3, 60), (19, 20), (20, 20)])
@@ -41,6 +52,15 @@ def test_the_planted_share_is_added_to_every_call():
     start_s = time.perf_counter()
     assert SlowedSubject(Engine(), 1.0).infer("logits") == "logits"
     assert time.perf_counter() - start_s >= 0.1
+
+
+@pytest.mark.slow
+def test_a_run_times_three_processes_of_the_engine(proven_bundle):
+    order = Order(name=BASELINE, threads=1, batch=1, network="tiny", engine="onnxruntime", bundle=proven_bundle().path)
+    found = run_once(order, share=30.0, rounds=8, length=BurstLength(seconds=0.02, count=20))
+    assert {name: len(times) for name, times in found.times_s.items()} == dict.fromkeys((BASELINE, SAME, PLANTED), 8)
+    assert found.verdict(PLANTED).outcome == "slower"
+    assert found.verdict(PLANTED).low > 10
 
 
 def test_a_study_keeps_its_runs(make_bundle, tmp_path, monkeypatch):
