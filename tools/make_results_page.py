@@ -142,6 +142,95 @@ def blame_study_section(result: dict[str, Any]) -> str:
     )
 
 
+def verdict_study_section(result: dict[str, Any]) -> str:
+    """What one run of `levit_benchmarks.verdict_study` found: rates of false verdicts and of slow-downs found."""
+    summary, settings = result["summary"], result["settings"]
+    planted = f"{settings['planted_share']:.0%}"
+    rows = [
+        [
+            "two alike: told apart",
+            *_rate(summary["false_verdicts"]),
+            f"at most {summary['limits']['false_verdicts']:.0%}",
+        ],
+        [
+            f"slower by {planted}: found slower",
+            *_rate(summary["planted_found"]),
+            f"at least {summary['limits']['planted_found']:.0%}",
+        ],
+    ]
+    conditions = [
+        f"{name} {min(values):.0%} to {max(values):.0%} of the runs' CPU time"
+        for name, key in (("stolen by the hypervisor", "steal"),)
+        if (values := [run[key] for run in result["runs"] if run[key] is not None])
+    ]
+    return "\n".join(
+        [
+            "## How often levit-bench's verdicts are right",
+            "",
+            f"{summary['runs']} runs of {settings['rounds']} rounds, each of three fresh processes of "
+            f"{settings['network']} on {settings['engine']}, batch {settings['batch']},",
+            f"{settings['threads']} threads: two alike, and one whose every call takes {planted} longer.",
+            "",
+            *_table(["verdict", "runs", "share", "exact 95 % interval", "wanted"], rows),
+            "",
+            *([f"Meanwhile: {'; '.join(conditions)}.", ""] if conditions else []),
+            _provenance(result),
+            "",
+            f"Measured by `python -m levit_benchmarks.verdict_study BUNDLE --runs {summary['runs']} --rounds "
+            f"{settings['rounds']} --min-seconds {settings['min_seconds']:g} --json FILE`.",
+            "",
+        ]
+    )
+
+
+def _rate(rate: dict[str, Any]) -> list[str]:
+    low, high = rate["interval"]
+    return [str(rate["count"]), f"{rate['rate']:.1%}", f"{low:.1%} to {high:.1%}"]
+
+
+def headline_section(result: dict[str, Any]) -> str:
+    """The paper's Table 3 as ratios and speeds, published beside measured."""
+    engines = list(result["runs"])
+    environment = next(iter(result["runs"].values()))["environment"]
+    pairs = [
+        [f"{pair['network']} : {pair['other']}", f"{pair['published']:.2f}", *map(_ratio, pair["measured"].values())]
+        for pair in result["pairs"]
+    ]
+    speeds = [
+        [
+            speed["network"],
+            f"{speed['published']:.1f}",
+            *(f"{speed['measured'][engine]:.1f}" if engine in speed["measured"] else "–" for engine in engines),
+        ]
+        for speed in result["speeds"]
+    ]
+    return "\n".join(
+        [
+            "## The paper's Table 3, measured again",
+            "",
+            f"Published: {result['source']}.",
+            "Measured here with one thread and batch 16, all normalisations really folded. How many times as fast the",
+            "first network is as the second, the median of the rounds and the 95 % interval:",
+            "",
+            *_table(["networks", "published", *engines], pairs),
+            "",
+            "Images a second:",
+            "",
+            *_table(["network", "published", *engines], speeds),
+            "",
+            _provenance({**environment}),
+            "",
+            "Measured by `python -m levit_benchmarks.headline BUNDLE... -o FILE`.",
+            "",
+        ]
+    )
+
+
+def _ratio(measured: dict[str, Any]) -> str:
+    interval = measured["interval"]
+    return f"{measured['ratio']:.2f}" + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")
+
+
 def _blame_figures(figures: dict[str, Any]) -> list[str]:
     return [str(figures["defects"]), f"{figures['exact']:.1%}", f"{figures['within_one']:.1%}"]
 
@@ -206,8 +295,14 @@ def page(results: Path, runs: list[tuple[str, RunRecord]]) -> str:
     """The whole page of results."""
     head = "# Results\n\nGenerated from the JSON files in this folder by `python tools/make_results_page.py`.\n"
     costs, studies = _results(results, "export-cost-*.json"), _results(results, "bound-study-*.json")
-    blames = _results(results, "blame-study*.json")
-    sections = [map(export_cost_section, costs), map(bound_study_section, studies), map(blame_study_section, blames)]
+    blames, verdicts = _results(results, "blame-study*.json"), _results(results, "verdict-study*.json")
+    sections = [
+        map(headline_section, _results(results, "headline*.json")),
+        map(verdict_study_section, verdicts),
+        map(export_cost_section, costs),
+        map(bound_study_section, studies),
+        map(blame_study_section, blames),
+    ]
     benches = (markdown.section(record, name) for name, record in runs)
     return "\n".join([head, *benches, *(text for section in sections for text in section)])
 

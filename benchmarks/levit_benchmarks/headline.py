@@ -19,10 +19,10 @@ from statistics import median
 from types import MappingProxyType
 from typing import Any
 
+from levit_benchmarks.bench.paired import paired_interval
 from levit_benchmarks.bench.record import Group, RunRecord
 from levit_benchmarks.bench.rounds import BurstLength
 from levit_benchmarks.bench.settings import Against, BenchSettings
-from levit_benchmarks.bench.statistics import median_interval
 from levit_benchmarks.bench.summary import round_times_s
 from levit_deploy.commandline import make_parser, positive_int, print_line, run_command
 from levit_deploy.errors import ConfigError
@@ -170,11 +170,11 @@ def _times(groups: Mapping[str, Group]) -> dict[str, dict[str, list[float]]]:
 
 def _ratio(times_s: Sequence[float], others_s: Sequence[float]) -> Ratio:
     ratios = [other / own for own, other in zip(times_s, others_s, strict=True)]
-    return Ratio(ratio=median(ratios), interval=median_interval(ratios), rounds=len(ratios))
+    return Ratio(ratio=median(ratios), interval=paired_interval(ratios), rounds=len(ratios))
 
 
 def _lines(document: Mapping[str, Any]) -> Iterator[str]:
-    yield f"times as fast, one thread, batch {BATCH}; published, then measured with the 95 % interval of the median"
+    yield f"times as fast, one thread, batch {BATCH}; published, then measured: the median of the rounds, 95 % interval"
     for pair in document["pairs"]:
         found = ", ".join(f"{engine} {_text(ratio)}" for engine, ratio in pair["measured"].items())
         yield f"{pair['network']:>10} : {pair['other']:<15} {pair['published']:5.2f}   {found}"

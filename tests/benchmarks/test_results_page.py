@@ -1,5 +1,6 @@
 """The page of results says what the committed JSON says, and so does the document that quotes it."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -12,6 +13,80 @@ from levit_deploy.architectures import VARIANTS
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 STUDIES = sorted(RESULTS.glob("bound-study-*.json"))
+
+
+@pytest.fixture(scope="module")
+def script():
+    specification = importlib.util.spec_from_file_location("page", ROOT / "tools" / "make_results_page.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+ENVIRONMENT = {
+    "date": "2026-11-23T00:00:00+00:00",
+    "machine": {
+        "cpu": "a CPU",
+        "usable_cpus": 2,
+        "memory_bytes": 24 << 30,
+        "system": "Debian",
+        "python": "CPython 3.11",
+    },
+    "packages": {"onnxruntime": "1.32.0", "timm": None},
+}
+
+
+def test_the_study_of_verdicts_says_its_rates_with_intervals(script):
+    rate = {"count": 0, "rate": 0.0, "interval": [0.0, 0.0596]}
+    found = {"count": 58, "rate": 0.9667, "interval": [0.885, 0.996]}
+    text = script.verdict_study_section(
+        {
+            **ENVIRONMENT,
+            "settings": {
+                "engine": "onnxruntime",
+                "network": "LeViT-128S",
+                "threads": 2,
+                "batch": 1,
+                "rounds": 40,
+                "min_seconds": 0.2,
+                "planted_share": 0.05,
+            },
+            "summary": {
+                "runs": 60,
+                "false_verdicts": rate,
+                "planted_found": found,
+                "limits": {"false_verdicts": 0.05, "planted_found": 0.9},
+            },
+            "runs": [{"steal": 0.01}, {"steal": 0.12}, {"steal": None}],
+        }
+    )
+    assert "| two alike: told apart | 0 | 0.0% | 0.0% to 6.0% | at most 5% |" in text
+    assert "| slower by 5%: found slower | 58 | 96.7% | 88.5% to 99.6% | at least 90% |" in text
+    assert "stolen by the hypervisor 1% to 12%" in text
+    assert "--runs 60 --rounds 40 --min-seconds 0.2" in text
+
+
+def test_the_headline_stands_beside_what_was_published(script):
+    text = script.headline_section(
+        {
+            "source": "the paper",
+            "runs": {"torch-eager": {"environment": ENVIRONMENT}, "onnxruntime": {"environment": ENVIRONMENT}},
+            "pairs": [
+                {
+                    "network": "LeViT-192",
+                    "other": "EfficientNet-B2",
+                    "published": 4.942,
+                    "measured": {
+                        "torch-eager": {"ratio": 3.0, "interval": [2.9, 3.1], "rounds": 9},
+                        "onnxruntime": {"ratio": 2.0, "interval": None, "rounds": 3},
+                    },
+                }
+            ],
+            "speeds": [{"network": "LeViT-192", "published": 65.014, "measured": {"onnxruntime": 44.44}}],
+        }
+    )
+    assert "| LeViT-192 : EfficientNet-B2 | 4.94 | 3.00 (2.90 to 3.10) | 2.00 |" in text
+    assert "| LeViT-192 | 65.0 | – | 44.4 |" in text
 
 
 def test_page_is_generated_from_the_committed_results():

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from levit_benchmarks.bench.figures import UNKNOWN, counted, percent, ratio, span
+from levit_benchmarks.bench.paired import paired_interval
 from levit_benchmarks.bench.record import OFFLINE, Candidate, Conditions, Group, MachineLimit, RunRecord
-from levit_benchmarks.bench.statistics import median_interval
 from levit_benchmarks.bench.summary import CANNOT_TELL, CandidateSummary
 
 # A difference smaller than this is one that a run need not find; an interval within it says "as good as equal".
@@ -104,7 +104,7 @@ def _undecided(summary: CandidateSummary) -> str:
     furthest = max(abs(verdict.low - 1), abs(verdict.high - 1))
     if furthest <= EQUAL_WITHIN:
         return f"{summary.name} differs from the baseline by {percent(furthest)} at most"
-    too_few = median_interval([1.0] * verdict.rounds) is None
+    too_few = paired_interval([1.0] * verdict.rounds) is None
     reason = f"{counted(verdict.rounds, 'round')}: too few" if too_few else "Too noisy"
     return (
         f"{reason} to decide: {summary.name} may take from {ratio(verdict.low)} to {ratio(verdict.high)} times as long "

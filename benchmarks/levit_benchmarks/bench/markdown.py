@@ -55,14 +55,14 @@ def readme_block(runs: Sequence[tuple[str, RunRecord]], pictures: Iterable[str],
     """
     if not runs:
         return ""
-    lines = ["## How fast it is", ""]
+    lines = ["### Measured", ""]
     for picture in pictures:
         alternative = "Published top-1 over measured latency of the five variants"
         lines += [f"![{alternative}]({folder}/{picture})", ""]
     for name, record in runs:
         lines += _readme_run(name, record, folder)
     lines += [
-        "The ratio is of time to the baseline, the median of the rounds' own ratios with its 95 % interval: below 1 is",
+        "The ratio is of time to the baseline, the median of the rounds' own ratios with the 95 % interval: below 1 is",
         "faster. Of limit: what the network's multiply-accumulates would take at this machine's measured peak, over",
         f"what they took. All tables, conditions and what was too noisy to decide: [{folder}]({folder}/README.md).",
         "",

@@ -19,8 +19,8 @@ from levit_benchmarks.bench.record import Burst, Candidate, Round, Sessions
 from levit_benchmarks.bench.subject import Order
 
 T = TypeVar("T")
-WARM_UP_S, WARM_UP_CALLS = 1.0, 5
-WAKE_UP_S, WAKE_UP_CALLS = 0.1, 2
+WARM_UP_S, WARM_UP_CALLS = 1.0, 3
+WAKE_UP_S, WAKE_UP_CALLS = 0.1, 1
 SLOWEST_CALL_S = 120.0
 
 

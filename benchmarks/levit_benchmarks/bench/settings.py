@@ -10,7 +10,8 @@ from levit_benchmarks.bench.record import SCENARIOS, SINGLE_STREAM
 from levit_benchmarks.bench.rounds import BurstLength
 from levit_deploy.errors import ConfigError
 
-DEFAULT_ROUNDS, DEFAULT_BURST = 20, BurstLength(seconds=0.5, count=3)
+# Many short rounds: on a noisy machine rounds differ by more than the calls of one.
+DEFAULT_ROUNDS, DEFAULT_BURST = 40, BurstLength(seconds=0.2, count=3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

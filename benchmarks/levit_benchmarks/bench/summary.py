@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import permutations
 from statistics import median
 
+from levit_benchmarks.bench.paired import paired_interval
 from levit_benchmarks.bench.record import OFFLINE, Burst, Group, MachineLimit
-from levit_benchmarks.bench.statistics import carried_percentiles, median_interval, relative_spread
+from levit_benchmarks.bench.statistics import carried_percentiles, relative_spread
 
 FASTER, SLOWER, CANNOT_TELL = "faster", "slower", "cannot tell"
 NEGLIGIBLE = 0.01
@@ -18,7 +19,7 @@ differently, and all rounds of a run have that in common."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A candidate against the baseline: the median of the rounds' paired ratios of time, and its 95 % interval.
+    """A candidate against another: the median of the rounds' ratios of time, and the 95 % interval of the factor.
 
     Below 1 the candidate takes less time. `outcome` is FASTER, SLOWER or CANNOT_TELL; that it is one of the first two
     takes an interval that lies beyond NEGLIGIBLE.
@@ -58,7 +59,7 @@ def summarize(group: Group, limits: Sequence[MachineLimit]) -> tuple[CandidateSu
 
 def verdict_on(ratios: Sequence[float]) -> Verdict:
     """The verdict on paired ratios of time, one a round."""
-    centre, interval = median(ratios), median_interval(ratios)
+    centre, interval = median(ratios), paired_interval(ratios)
     low, high = (min(ratios), max(ratios)) if interval is None else interval
     outcome = CANNOT_TELL
     if interval is not None and high < 1 / (1 + NEGLIGIBLE):
