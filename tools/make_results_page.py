@@ -312,9 +312,14 @@ def _results(results: Path, pattern: str) -> list[dict[str, Any]]:
 
 
 def pictures(runs: list[tuple[str, RunRecord]]) -> dict[str, str]:
-    """Accuracy over latency of each run that has it: SVG by name of file."""
-    drawn = ((name, plots.frontier(record)) for name, record in runs)
+    """Accuracy over latency of each run that has it for several variants: SVG by name of file."""
+    drawn = ((name, plots.frontier(record)) for name, record in runs if len(_variants(record)) > 1)
     return {f"{name}-frontier.svg": drawing.svg for name, drawing in drawn if drawing is not None}
+
+
+def _variants(record: RunRecord) -> set[str]:
+    networks = {candidate.network for group in record.groups for candidate in group.candidates}
+    return {network for network in networks if network.startswith("LeViT-")}
 
 
 def documents(root: Path, runs: list[tuple[str, RunRecord]], names: list[str]) -> dict[Path, str]:
