@@ -31,6 +31,8 @@ def test_imagenet_names_are_what_the_script_writes() -> None:
     script = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(script)
     assert tuple(script.imagenet_labels()) == labels_for(1000, None)[0]
+    kept = (ROOT / "levit_deploy" / "data" / "imagenet1k_synsets.txt").read_text(encoding="ascii")
+    assert kept.split() == script.imagenet_synsets()
 
 
 def test_other_class_counts_are_numbered() -> None:

@@ -57,7 +57,7 @@ def known_options():
         subprocess.run([SCRIPTS / command, "--help"], capture_output=True, text=True, check=True).stdout
         for command in (
             *("levit-export", "levit-build", "levit-classify", "levit-verify", "levit-doctor", "levit-bench"),
-            "levit-tune",
+            *("levit-tune", "levit-eval"),
         )
     )
     help_text += subprocess.run(

@@ -20,6 +20,7 @@ SOURCES = {
 }
 DATA = {
     "levit_deploy/data/imagenet1k_labels.txt",
+    "levit_deploy/data/imagenet1k_synsets.txt",
     "levit_deploy/data/photographs/README.md",
     *(f"levit_deploy/data/photographs/{name}.jpg" for name in ("astronaut", "chelsea", "coffee", "rocket")),
     "levit_engines/verification/report.html.jinja",
@@ -27,7 +28,8 @@ DATA = {
     *(f"{package}/py.typed" for package in SOURCES),
 }
 COMMANDS = {
-    *("levit-export", "levit-build", "levit-classify", "levit-verify", "levit-doctor", "levit-bench", "levit-tune")
+    *("levit-export", "levit-build", "levit-classify", "levit-verify", "levit-doctor", "levit-eval"),
+    *("levit-bench", "levit-tune"),
 }
 
 
