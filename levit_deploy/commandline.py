@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -97,6 +97,16 @@ def positive_int(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return value
+
+
+def comma_separated(text: str) -> tuple[str, ...]:
+    """An argparse `type`: the names in "a,b", empty ones left out."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def each_once(lists: Iterable[Sequence[str]] | None) -> tuple[str, ...]:
+    """What a repeated option of `comma_separated` gave, no name twice; nothing where it was not given."""
+    return tuple(dict.fromkeys(name for names in lists or () for name in names))
 
 
 def require_packages(extras: Mapping[str, str], *, purpose: str) -> None:

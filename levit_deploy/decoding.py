@@ -19,6 +19,9 @@ MAX_PIXELS = 64 * 1024 * 1024
 DECODED_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Formats that Pillow decodes by itself; others, such as EPS, run external programs on untrusted files."""
 
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+"""What the names of images in a folder end with, in lower case."""
+
 _EXIF_ORIENTATION_TAG = 0x0112
 _EXIF_TRANSPOSITIONS: Mapping[object, Image.Transpose] = MappingProxyType(
     {

@@ -190,9 +190,9 @@ def _text(ratio: Mapping[str, Any]) -> str:
 
 
 def _measure(options: argparse.Namespace) -> int:
-    from levit_benchmarks.bench.document import require_destination
     from levit_benchmarks.bench.run import open_run, run_bench, steps
     from levit_benchmarks.progress import ProgressDisplay
+    from levit_deploy.result_files import require_destination, write_result
 
     path: Path = options.output
     require_destination(path, overwrite=options.overwrite)
@@ -204,9 +204,8 @@ def _measure(options: argparse.Namespace) -> int:
     with ProgressDisplay(sum(steps(run.settings) for run in opened.values())) as display:
         records = {engine: run_bench(run, display) for engine, run in opened.items()}
     found = to_json(records)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    content = (json.dumps(found, indent=1, allow_nan=False) + "\n").encode("ascii")
+    write_result(path, content, overwrite=options.overwrite)
     for line in _lines(found):
         print(line)
     failed = {f"{engine}, {what}": text for engine, run in records.items() for what, text in run.failed.items()}

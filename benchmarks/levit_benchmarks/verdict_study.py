@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -31,7 +30,9 @@ from levit_benchmarks.progress import ProgressDisplay
 from levit_deploy.bundle import open_bundle
 from levit_deploy.commandline import make_parser, positive_int, print_line, run_command
 from levit_deploy.errors import ConfigError
+from levit_deploy.result_files import write_result
 from levit_deploy.threads import available_threads
+from levit_engines.evaluation.statistics import share_interval
 
 MODULE = "levit_benchmarks.verdict_study"
 PROGRAM = f"python -m {MODULE}"
@@ -143,31 +144,8 @@ def summarize(runs: Sequence[StudyRun]) -> dict[str, Any]:
     }
 
 
-def exact_interval(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Clopper and Pearson's interval of a rate, by bisection."""
-    tail = (1 - confidence) / 2
-
-    def at_least(share: float) -> float:
-        return sum(math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(count, total + 1))
-
-    def at_most(share: float) -> float:
-        return sum(math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(count + 1))
-
-    low = 0.0 if count == 0 else _bisect(lambda share: at_least(share) < tail)
-    high = 1.0 if count == total else _bisect(lambda share: at_most(share) > tail)
-    return low, high
-
-
-def _bisect(is_below: Any) -> float:
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if is_below(middle) else (low, middle)
-    return low
-
-
 def _rate(count: int, total: int) -> dict[str, Any]:
-    return {"count": count, "rate": count / total, "interval": exact_interval(count, total)}
+    return {"count": count, "rate": count / total, "interval": share_interval(count, total)}
 
 
 def _counted(outcomes: Sequence[str]) -> dict[str, int]:
@@ -214,9 +192,8 @@ def _study(options: argparse.Namespace) -> int:
         for _ in range(options.runs):
             runs.append(run_once(order, share=options.slower, rounds=options.rounds, length=length))
             # Kept after every run: a study of hours is not lost to an interrupt.
-            partial = path.with_name(f".{path.name}.partial")
-            partial.write_text(json.dumps(_document(options, runs), allow_nan=False) + "\n", encoding="utf-8")
-            partial.replace(path)
+            content = (json.dumps(_document(options, runs), allow_nan=False) + "\n").encode("ascii")
+            write_result(path, content, overwrite=True)
             display.advance(1, f"{len(runs)} runs: {_sentence(summarize(runs))}")
     summary = summarize(runs)
     print_line(f"{_sentence(summary)}; samples: {path}")

@@ -1,12 +1,12 @@
 """The page of results says what the committed JSON says, and so does the document that quotes it."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from scripts import load_script
 
 from levit_deploy.architectures import VARIANTS
 
@@ -17,10 +17,7 @@ STUDIES = sorted(RESULTS.glob("bound-study-*.json"))
 
 @pytest.fixture(scope="module")
 def script():
-    specification = importlib.util.spec_from_file_location("page", ROOT / "tools" / "make_results_page.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load_script("make_results_page")
 
 
 ENVIRONMENT = {

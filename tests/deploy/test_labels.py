@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from scripts import load_script
 
 from levit_deploy.bundle import parse_labels
 from levit_deploy.errors import InputError
@@ -25,11 +26,7 @@ def test_imagenet_names_are_the_thousand_in_sorted_synset_order() -> None:
 def test_imagenet_names_are_what_the_script_writes() -> None:
     if importlib.util.find_spec("timm") is None:
         pytest.skip("needs timm, whose tables the names come from")
-    specification = importlib.util.spec_from_file_location("script", ROOT / "tools/make_imagenet_labels.py")
-    assert specification is not None
-    assert specification.loader is not None
-    script = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(script)
+    script = load_script("make_imagenet_labels")
     assert tuple(script.imagenet_labels()) == labels_for(1000, None)[0]
     kept = (ROOT / "levit_deploy" / "data" / "imagenet1k_synsets.txt").read_text(encoding="ascii")
     assert kept.split() == script.imagenet_synsets()

@@ -1,6 +1,5 @@
 """Documents are executed and their links followed, not trusted."""
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scripts import load_script
 
 from levit_deploy.bundle import open_bundle
 from levit_deploy.checkpoints import state_dict_for_timm
@@ -25,10 +25,7 @@ PHOTOGRAPH = ROOT / "levit_deploy" / "data" / "photographs" / "coffee.jpg"
 
 
 def quick_start_commands():
-    specification = importlib.util.spec_from_file_location("readme_commands", ROOT / "tools" / "readme_commands.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module.quick_start_commands(README)
+    return load_script("readme_commands").quick_start_commands(README)
 
 
 def test_quick_start_is_two_commands_one_exports_and_one_tests():

@@ -10,13 +10,19 @@ from pathlib import Path
 from levit_benchmarks.bench.record import SCENARIOS
 from levit_benchmarks.bench.settings import DEFAULT_BURST, DEFAULT_ROUNDS, Against, BenchSettings
 from levit_benchmarks.peers.registry import PEERS
-from levit_deploy.commandline import make_parser, positive_int, print_json, print_line, run_command
+from levit_deploy.commandline import (
+    comma_separated,
+    each_once,
+    make_parser,
+    positive_int,
+    print_json,
+    print_line,
+    run_command,
+)
 from levit_deploy.threads import available_threads
 from levit_engines import ENGINES
 
 PROGRAM, COMPARE = "levit-bench", "compare"
-TABLE_COLUMNS = 120
-"""What the tables need: a narrower terminal breaks their lines, where a narrower table would lose its names."""
 DESCRIPTION = f"""\
 Time bundles on engines: every candidate in a process of its own, in alternating rounds, all others frozen meanwhile,
 and only after its outputs were checked. The first bundle on the first engine is what the others are compared with.
@@ -37,14 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _bench(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     # Only now: --help and mistyped options should not wait for these.
-    from rich.console import Console
-
     from levit_benchmarks.bench import page
-    from levit_benchmarks.bench.document import require_destination, to_json, write_record
+    from levit_benchmarks.bench.document import to_json, write_record
     from levit_benchmarks.bench.figures import counted
     from levit_benchmarks.bench.run import open_run, run_bench, steps
-    from levit_benchmarks.bench.tables import print_tables
+    from levit_benchmarks.bench.tables import print_tables, wide_console
     from levit_benchmarks.progress import ProgressDisplay
+    from levit_deploy.result_files import require_destination
 
     if arguments.output is not None:
         require_destination(arguments.output, overwrite=arguments.overwrite)
@@ -62,7 +67,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(to_json(record))
     else:
-        print_tables(record, Console(width=max(TABLE_COLUMNS, Console().width)))
+        print_tables(record, wide_console())
     for what, message in record.failed.items():
         print_line(f"{PROGRAM}: failed: {what}: {message}")
     return 1 if record.failed else 0
@@ -74,12 +79,12 @@ def _settings(arguments: argparse.Namespace) -> BenchSettings:
     return BenchSettings(
         bundles=tuple(arguments.bundles),
         threads=arguments.threads or available_threads(),
-        engines=_joined(arguments.engine) or ENGINES[:1],
+        engines=each_once(arguments.engine) or ENGINES[:1],
         batches=tuple(arguments.batch),
         scenario=arguments.scenario,
         rounds=arguments.rounds,
         burst=BurstLength(seconds=arguments.min_seconds, count=arguments.min_count),
-        against=tuple(map(Against.from_text, _joined(arguments.against))),
+        against=tuple(map(Against.from_text, each_once(arguments.against))),
         checkpoint=arguments.checkpoint,
         cold_starts=arguments.cold_start,
         end_to_end=arguments.end_to_end,
@@ -92,7 +97,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE", help="folder that levit-export wrote")
     what = parser.add_argument_group("what is timed")
     what.add_argument(
-        "--engine", type=_names, action="append", metavar="NAME", help=f"{', '.join(ENGINES)} (default: {ENGINES[0]})"
+        "--engine",
+        type=comma_separated,
+        action="append",
+        metavar="NAME",
+        help=f"{', '.join(ENGINES)} (default: {ENGINES[0]})",
     )
     what.add_argument("--batch", type=_numbers, default=(1,), metavar="N", help="images a call, as in 1,8,32 (1)")
     what.add_argument("--threads", type=positive_int, metavar="N", help="default: what this process may use")
@@ -104,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument(
         "--against",
-        type=_names,
+        type=comma_separated,
         action="append",
         metavar="PEER",
         help=f"time a peer too, PEER:ENGINE on another engine than its own: {', '.join(PEERS)}",
@@ -136,13 +145,5 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(positive_int(number.strip()) for number in text.split(","))
-
-
-def _joined(lists: Sequence[Sequence[str]] | None) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for names in lists or () for name in names))

@@ -26,6 +26,7 @@ from levit_benchmarks.bench.document import read_record
 from levit_benchmarks.bench.figures import counted, ratio, significant
 from levit_benchmarks.bench.record import Candidate, RunRecord
 from levit_benchmarks.bench.summary import CANNOT_TELL, FASTER, SLOWER, round_times_s
+from levit_benchmarks.bench.tables import wide_console
 from levit_benchmarks.bench.two_samples import ratio_interval
 from levit_deploy.commandline import make_parser, print_json, run_command
 from levit_deploy.decoding import printable
@@ -38,7 +39,6 @@ BETWEEN_RUNS = 0.05
 PEAK_TOLERANCE = 0.05
 STYLES = {FASTER: "green", SLOWER: "red"}
 MOST_NAMES, _SHOWN_CHARACTERS = 3, 60
-TABLE_COLUMNS = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,8 +258,7 @@ def _run(options: argparse.Namespace) -> int:
         limit = {"fail_slower_percent": options.fail_slower, "too_slow": [asdict(row) for row in too_slow]}
         print_json(files | asdict(comparison) | limit)
     else:
-        console = Console(highlight=False)
-        console.width = max(TABLE_COLUMNS, console.width)
+        console = wide_console(highlight=False)
         print_comparison(comparison, console)
         for row in too_slow:
             text = (

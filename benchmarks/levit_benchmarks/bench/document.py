@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -17,9 +16,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from levit_benchmarks.bench.record import SCENARIOS, SCHEMA_VERSION, Candidate, Group, Round, RunRecord
 from levit_benchmarks.bench.summary import pair_verdicts, summarize
-from levit_deploy.bundle import write_durably
 from levit_deploy.decoding import printable
-from levit_deploy.errors import ConfigError, InputError
+from levit_deploy.errors import InputError
+from levit_deploy.result_files import write_result
 
 KIND = "levit-bench run"
 MAX_FILE_BYTES = 512 << 20
@@ -98,25 +97,9 @@ def is_record(document: object) -> bool:
     return isinstance(document, dict) and document.get("kind") == KIND
 
 
-def require_destination(path: Path, *, overwrite: bool) -> None:
-    """Raise ConfigError unless a run may be written to `path`."""
-    if not path.absolute().parent.is_dir() or path.is_dir():
-        raise ConfigError(f"{path} is not a file in an existing folder")
-    if (path.exists() or path.is_symlink()) and not overwrite:
-        raise ConfigError(f"{path} exists: choose another name, or replace it with --overwrite")
-
-
 def write_record(record: RunRecord, path: Path, *, overwrite: bool = False) -> None:
-    """Write the run to `path`, whole or not at all; raises ConfigError as `require_destination` does."""
-    require_destination(path, overwrite=overwrite)
-    content = record_bytes(record)
-    staging = path.absolute().parent / f".levit-bench.{secrets.token_hex(8)}.partial"
-    try:
-        write_durably(staging, content)
-        require_destination(path, overwrite=overwrite)  # others may have written there meanwhile
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)
+    """Write the run to `path`, whole or not at all; raises ConfigError as `write_result` does."""
+    write_result(path, record_bytes(record), overwrite=overwrite)
 
 
 def record_bytes(record: RunRecord) -> bytes:

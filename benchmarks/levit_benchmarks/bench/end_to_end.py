@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from levit_benchmarks.bench.engine_subject import as_input, bundle_of, candidate_of
+from levit_benchmarks.bench.engine_subject import bundle_of, candidate_of
 from levit_benchmarks.bench.process import OPEN_TIMEOUT_S, Worker
 from levit_benchmarks.bench.protocol import END_TO_END, candidate_from_json
 from levit_benchmarks.bench.record import Candidate, EndToEnd
@@ -21,6 +21,7 @@ from levit_deploy.decoding import decode_image
 from levit_deploy.golden import PHOTOGRAPHS
 from levit_deploy.preprocessing import resize_and_crop
 from levit_engines import open_runner
+from levit_engines.batches import as_input
 from levit_engines.bundle_runner import BundleRunner
 
 T = TypeVar("T")

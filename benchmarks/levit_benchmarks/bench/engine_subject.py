@@ -15,8 +15,8 @@ from levit_deploy.bundle import MODEL, Bundle, open_bundle
 from levit_deploy.errors import ConfigError
 from levit_deploy.golden import PHOTOGRAPHS, golden_images
 from levit_deploy.parity import Rung, compare_logits
-from levit_deploy.preprocessing import normalize
 from levit_engines import open_runner
+from levit_engines.batches import as_input
 from levit_engines.bundle_runner import BundleRunner
 from levit_engines.catalogue import CATALOGUE
 
@@ -132,10 +132,3 @@ def require_golden(bundle: Bundle, rows: Sequence[int], logits: NDArray[np.float
     )
     rung.require()
     return rung
-
-
-def as_input(bundle: Bundle, pixels: NDArray[np.uint8]) -> NDArray[Any]:
-    """RGB pixels (n, S, S, 3) as the bundle's graph takes them."""
-    # A graph that takes uint8 normalises by itself; runner.check_specification admits only these two kinds.
-    manifest = bundle.manifest
-    return pixels if manifest.input.dtype == "uint8" else normalize(pixels, manifest.preprocessing)

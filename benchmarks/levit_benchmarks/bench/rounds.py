@@ -39,7 +39,8 @@ class Crew:
         """Open, check and warm up every session, one after the other. Raises what a worker raises."""
         self.sessions = Sessions(sessions=sessions, threads=order.threads)
         self._workers: list[Worker] = []
-        self._frequencies_mhz: list[float] = []
+        self.frequencies_mhz: tuple[float, ...] = ()
+        """What the clocks were at the end of its last calls; none where they cannot be read."""
         try:
             for _ in range(sessions):
                 worker = Worker(order)
@@ -82,11 +83,6 @@ class Crew:
             worker.freeze()
         return total
 
-    def take_frequencies_mhz(self) -> list[float]:
-        """What the clocks were at the ends of its bursts since this was last asked; none where they cannot be read."""
-        taken, self._frequencies_mhz = self._frequencies_mhz, []
-        return taken
-
     def cpu_s(self) -> float:
         """CPU time that its processes have taken so far."""
         return sum(worker.cpu_s() for worker in self._workers)
@@ -109,7 +105,8 @@ class Crew:
             worker.ask("calls", seconds=length.seconds, count=length.count)
         timeout_s = REPLY_TIMEOUT_S + length.seconds + length.count * SLOWEST_CALL_S
         samples = [worker.reply(timeout_s) for worker in self._workers]
-        self._frequencies_mhz += [sample["frequency_mhz"] for sample in samples if sample["frequency_mhz"] is not None]
+        read = (sample["frequency_mhz"] for sample in samples)
+        self.frequencies_mhz = tuple(frequency for frequency in read if frequency is not None)
         return Burst(
             latencies_ns=tuple(latency for sample in samples for latency in sample["latencies_ns"]),
             wall_ns=max(sample["end_ns"] for sample in samples) - min(sample["start_ns"] for sample in samples),
@@ -130,14 +127,12 @@ def run_rounds(
     """Time every crew in every round; `on_burst` is told the name of each that is done."""
     by_name = {crew.name: crew for crew in crews}
     done = []
-    for crew in crews:
-        crew.take_frequencies_mhz()  # those of warm-up and trials
     for number in range(rounds):
         meter, bursts = ConditionsMeter(_own_cpu_s(crews)), {}
         for name in turns(tuple(by_name), number):
             bursts[name] = by_name[name].burst(length)
             on_burst(name)
-        frequencies_mhz = [value for crew in crews for value in crew.take_frequencies_mhz()]
+        frequencies_mhz = [frequency for crew in crews for frequency in crew.frequencies_mhz]
         done.append(Round(bursts=bursts, conditions=meter.read(_own_cpu_s(crews), frequencies_mhz)))
     return tuple(done)
 

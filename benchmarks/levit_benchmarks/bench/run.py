@@ -69,11 +69,7 @@ def open_run(settings: BenchSettings) -> Opened:
         ConfigError: an engine or a peer is unknown, or a bundle does not take a batch size.
         EnvironmentIncompleteError: a package is missing.
     """
-    unknown = [engine for engine in settings.engines if engine not in CATALOGUE]
-    if unknown:
-        raise ConfigError(f"unknown engine {unknown[0]!r}: choose from {', '.join(ENGINES)}")
-    for engine in settings.engines:
-        require_packages(CATALOGUE[engine].packages, purpose=f"the engine {engine}")
+    require_engines(settings.engines)
     for against in settings.against:
         if "." not in against.peer:
             peer = load_peer(against.peer)
@@ -83,6 +79,15 @@ def open_run(settings: BenchSettings) -> Opened:
         for batch in settings.batches:
             _require_batch(bundle, batch)
     return Opened(settings=settings, bundles=dict(zip(_names(bundles), bundles, strict=True)))
+
+
+def require_engines(names: Sequence[str]) -> None:
+    """Raise ConfigError for an engine that there is not, EnvironmentIncompleteError for one that is not installed."""
+    unknown = [name for name in names if name not in CATALOGUE]
+    if unknown:
+        raise ConfigError(f"unknown engine {unknown[0]!r}: choose from {', '.join(ENGINES)}")
+    for name in names:
+        require_packages(CATALOGUE[name].packages, purpose=f"the engine {name}")
 
 
 def steps(settings: BenchSettings) -> int:
@@ -152,10 +157,10 @@ class _Peers:
         """The order with a folder that holds what the peer needs. Raises what its preparation raises."""
         key = (against, order.name, order.batch)
         if key not in self._folders:
-            ready = replace(order, folder=Path(tempfile.mkdtemp(dir=self._scratch)))
-            with Worker(ready, PREPARE) as worker:
+            folder = Path(tempfile.mkdtemp(dir=self._scratch))
+            with Worker(replace(order, folder=folder), PREPARE) as worker:
                 worker.reply(OPEN_TIMEOUT_S)
-            self._folders[key] = ready.folder or self._scratch
+            self._folders[key] = folder
         return replace(order, folder=self._folders[key])
 
 

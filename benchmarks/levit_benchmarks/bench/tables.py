@@ -17,6 +17,15 @@ from levit_deploy.decoding import printable
 
 STYLES = {FASTER: "green", SLOWER: "red"}
 HASH_CHARACTERS = 12
+COLUMNS = 120
+"""What the tables need: a narrower terminal breaks their lines, where a narrower table would lose its names."""
+
+
+def wide_console(*, highlight: bool = True) -> Console:
+    """A console on stdout of COLUMNS columns at least."""
+    console = Console(highlight=highlight)
+    console.width = max(COLUMNS, console.width)
+    return console
 
 
 def print_tables(record: RunRecord, console: Console) -> None:

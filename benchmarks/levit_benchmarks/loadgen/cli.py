@@ -38,10 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from levit_benchmarks.bench.document import require_destination
     from levit_benchmarks.loadgen.run import EXTRAS, LoadGenSettings, run_loadgen
     from levit_benchmarks.loadgen.summary import VALID
     from levit_deploy.bundle import open_bundle
+    from levit_deploy.result_files import require_destination, write_result
 
     require_packages(EXTRAS, purpose="a run of MLPerf LoadGen")
     if arguments.output is not None:
@@ -62,8 +62,8 @@ def _run(arguments: argparse.Namespace) -> int:
         done = run_loadgen(bundle, settings, Path(folder).absolute())
     found = _document(done, settings, bundle.path.resolve().name)
     if arguments.output is not None:
-        text = json.dumps(found, indent=1, allow_nan=False) + "\n"
-        arguments.output.write_text(text, encoding="ascii")
+        content = (json.dumps(found, indent=1, allow_nan=False) + "\n").encode("ascii")
+        write_result(arguments.output, content, overwrite=arguments.overwrite)
     if arguments.json:
         print_json(found)
     else:

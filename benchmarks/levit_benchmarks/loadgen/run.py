@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from levit_benchmarks.bench.engine_subject import as_input, check_golden
+from levit_benchmarks.bench.engine_subject import check_golden
 from levit_benchmarks.bench.record import OFFLINE, SCENARIOS
 from levit_benchmarks.bench.sampling import run_calls
 from levit_benchmarks.bench.statistics import fewest_samples
@@ -19,6 +19,7 @@ from levit_deploy.bundle import Bundle
 from levit_deploy.commandline import require_packages
 from levit_deploy.errors import ConfigError
 from levit_engines import open_runner
+from levit_engines.batches import as_input
 
 EXTRAS = {"mlperf_loadgen": "loadgen"}
 NOT_MLPERF = (

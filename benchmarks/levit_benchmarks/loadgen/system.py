@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from levit_benchmarks.bench.engine_subject import as_input, require_golden
+from levit_benchmarks.bench.engine_subject import require_golden
 from levit_deploy.bundle import Bundle
 from levit_deploy.runner import Runner
+from levit_engines.batches import as_input
 
 
 class SystemUnderTest:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -15,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 from levit_benchmarks.bench.statistics import PERCENTILES
 from levit_benchmarks.tune.goal import DEFAULT_PERCENTILE, Goal
 from levit_deploy.architectures import PUBLISHED
-from levit_deploy.commandline import make_parser, positive_int, print_json, print_line, require_packages, run_command
+from levit_deploy.commandline import (
+    comma_separated,
+    each_once,
+    make_parser,
+    positive_int,
+    print_json,
+    print_line,
+    run_command,
+)
 from levit_deploy.errors import ConfigError
 from levit_deploy.threads import available_threads
 from levit_engines.catalogue import CATALOGUE
@@ -66,9 +73,8 @@ def _tune(arguments: argparse.Namespace) -> int:
 
 def _search(arguments: argparse.Namespace, goal: Goal, folder: Path) -> int:
     # Only now: --help and mistyped options should not wait for these.
-    from rich.console import Console
-
     from levit_benchmarks.bench.figures import counted
+    from levit_benchmarks.bench.tables import wide_console
     from levit_benchmarks.progress import ProgressDisplay
     from levit_benchmarks.tune.document import run_record, to_json
     from levit_benchmarks.tune.finding import choose
@@ -107,8 +113,7 @@ def _search(arguments: argparse.Namespace, goal: Goal, folder: Path) -> int:
         for sentence in answer_sentences(found, goal):
             print_line(f"{PROGRAM}: {sentence}")
     else:
-        # What is piped has no width of its own, and these tables need 120 columns.
-        print_result(found, goal, record, Console(width=None if sys.stdout.isatty() else 120))
+        print_result(found, goal, record, wide_console())
     return 0 if choose(found.confirmed, goal) is not None else 1
 
 
@@ -119,11 +124,10 @@ def _engines(arguments: argparse.Namespace) -> tuple[str, ...]:
 
         print_line(f"{PROGRAM}: looking for engines that work here")
         return working_engines()
-    names = tuple(dict.fromkeys(name for names in arguments.engine for name in names))
-    for name in names:
-        if name not in CATALOGUE:
-            raise ConfigError(f"unknown engine {name!r}: choose from {', '.join(CATALOGUE)}")
-        require_packages(CATALOGUE[name].packages, purpose=f"the engine {name}")
+    from levit_benchmarks.bench.run import require_engines
+
+    names = each_once(arguments.engine)
+    require_engines(names)
     return names
 
 
@@ -144,7 +148,7 @@ def _sources(
 
 def _require_outputs(arguments: argparse.Namespace) -> None:
     from levit_benchmarks.bench import page
-    from levit_benchmarks.bench.document import require_destination
+    from levit_deploy.result_files import require_destination
 
     if arguments.output is not None:
         require_destination(arguments.output, overwrite=arguments.overwrite)
@@ -155,16 +159,11 @@ def _require_outputs(arguments: argparse.Namespace) -> None:
 
 def _write(arguments: argparse.Namespace, record: Any, result: dict[str, Any]) -> None:
     from levit_benchmarks.bench import page
-    from levit_benchmarks.bench.document import require_destination
+    from levit_deploy.result_files import write_result
 
     if arguments.output is not None:
-        require_destination(arguments.output, overwrite=arguments.overwrite)
-        partial = arguments.output.with_name(f".{arguments.output.name}.partial")
-        try:
-            partial.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="ascii")
-            partial.replace(arguments.output)
-        finally:
-            partial.unlink(missing_ok=True)
+        content = (json.dumps(result, indent=1, allow_nan=False) + "\n").encode("ascii")
+        write_result(arguments.output, content, overwrite=arguments.overwrite)
     if arguments.report is not None:
         page.write_report(record, arguments.report, overwrite=arguments.overwrite)
 
@@ -192,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     tried = parser.add_argument_group("what is tried")
     tried.add_argument(
         "--engine",
-        type=_names,
+        type=comma_separated,
         action="append",
         metavar="NAME",
         help=f"{', '.join(CATALOGUE)} (default: those that work here, without PyTorch's)",
@@ -220,10 +219,6 @@ def _parser() -> argparse.ArgumentParser:
     results.add_argument("--report", type=Path, metavar="DIR", help="write a page with plots, the frontier among them")
     results.add_argument("--overwrite", action="store_true", help="replace what --output and --report find")
     return parser
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from levit_benchmarks.bench.offline import images_per_s
 from levit_benchmarks.bench.record import OFFLINE, SINGLE_STREAM, Burst
 from levit_benchmarks.bench.statistics import PERCENTILE_CONFIDENCE, PERCENTILES, median_interval
 from levit_deploy.errors import ConfigError
+from levit_engines.evaluation.statistics import binomial_tail
 
 MEETS, MISSES, CANNOT_TELL = "meets it", "misses it", "cannot tell"
 DEFAULT_PERCENTILE = 90.0
@@ -81,9 +82,9 @@ def judge_latency(slow: int, calls: int, percentile: float) -> str:
     `statistics.fewest_samples` says.
     """
     share = 1 - percentile / 100
-    if _binomial_at_most(slow, calls, share) <= 1 - PERCENTILE_CONFIDENCE:
+    if 1 - binomial_tail(slow + 1, calls, share) <= 1 - PERCENTILE_CONFIDENCE:
         return MEETS
-    if slow and 1 - _binomial_at_most(slow - 1, calls, share) <= 1 - PERCENTILE_CONFIDENCE:
+    if binomial_tail(slow, calls, share) <= 1 - PERCENTILE_CONFIDENCE:
         return MISSES
     return CANNOT_TELL
 
@@ -110,13 +111,3 @@ def shortfall_text(goal: Goal, latency_ms: float, rate: float) -> str:
     if goal.min_images_per_s is not None:
         parts.append(f"{significant(rate)} images/s where {goal.min_images_per_s:g} are wanted")
     return ", ".join(parts)
-
-
-def _binomial_at_most(most: int, count: int, share: float) -> float:
-    """P(Binomial(count, share) <= most); in logarithms, as the terms leave the range of floats."""
-    return min(1.0, math.fsum(math.exp(_log_probability(k, count, share)) for k in range(most + 1)))
-
-
-def _log_probability(k: int, count: int, share: float) -> float:
-    ways = math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1)
-    return ways + k * math.log(share) + (count - k) * math.log1p(-share)

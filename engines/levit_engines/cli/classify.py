@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from levit_deploy.bundle import Bundle
-    from levit_deploy.manifest import BatchSizes
     from levit_deploy.runner import Runner
 
 PROGRAM = "levit-classify"
-_LARGEST_GROUP = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +43,15 @@ def classify(runner: Runner, bundle: Bundle, files: Sequence[Path], *, top_k: in
         ImageError: naming the first file that cannot be decoded.
         RunnerError: the engine failed, or gave logits that are not finite.
     """
-    labels = bundle.labels()
+    from levit_deploy.preprocessing import preprocess_file
+    from levit_engines.batches import as_batch, group_size
+
+    labels, size = bundle.labels(), group_size(runner.batch_sizes)
     guesses = []
-    for group in _groups(files, runner.batch_sizes):
-        logits = runner.infer(_batch(group, bundle, minimum=runner.batch_sizes.minimum))
+    for start in range(0, len(files), size):
+        group = files[start : start + size]
+        pixels = [preprocess_file(file, bundle.manifest.preprocessing) for file in group]
+        logits = runner.infer(as_batch(bundle, pixels, minimum=runner.batch_sizes.minimum))
         guesses += [_best(row, labels, file, top_k=top_k) for file, row in zip(group, logits, strict=False)]
     return guesses
 
@@ -83,26 +86,6 @@ def _classify(arguments: argparse.Namespace) -> int:
     else:
         _print_tables(arguments.images, guesses, runner)
     return 0
-
-
-def _groups(files: Sequence[Path], sizes: BatchSizes) -> Iterator[Sequence[Path]]:
-    """`files` in runs that one inference may hold, once a run that is too short has been filled up."""
-    size = min(max(sizes.minimum, _LARGEST_GROUP), sizes.maximum)
-    for start in range(0, len(files), size):
-        yield files[start : start + size]
-
-
-def _batch(files: Sequence[Path], bundle: Bundle, *, minimum: int) -> NDArray[Any]:
-    """The network's input for `files`; the last image is repeated up to `minimum` images."""
-    import numpy as np
-
-    from levit_deploy.preprocessing import normalize, preprocess_file
-
-    contract = bundle.manifest.preprocessing
-    pixels = [preprocess_file(file, contract) for file in files]
-    stacked = np.stack(pixels + pixels[-1:] * (minimum - len(pixels)))
-    # A graph that takes uint8 normalises by itself; runner.check_specification admits only these two kinds.
-    return stacked if bundle.manifest.input.dtype == "uint8" else normalize(stacked, contract)
 
 
 def _best(logits: NDArray[np.float32], labels: Sequence[str], file: Path, *, top_k: int) -> list[Guess]:

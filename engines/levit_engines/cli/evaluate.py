@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,36 +38,45 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from levit_deploy.bundle import open_bundle, write_durably
+    from levit_deploy.bundle import open_bundle
+    from levit_deploy.result_files import require_destination, write_result
     from levit_engines.evaluation.dataset import read_dataset
 
     output: Path | None = arguments.output
     if output is not None:
-        _require_destination(output, overwrite=arguments.overwrite)
+        require_destination(output, overwrite=arguments.overwrite)
     bundle = open_bundle(arguments.bundle)
     published_top1 = _published_top1(bundle) if arguments.against == PUBLISHED else None
     reference = None if arguments.against in (None, PUBLISHED) else open_bundle(Path(arguments.against))
     if reference is not None and reference.labels() != bundle.labels():
         raise ConfigError(f"{reference.path} has other classes than {bundle.path}: there is nothing to compare")
     dataset = read_dataset(arguments.data, bundle.labels(), ground_truth=arguments.ground_truth)
+    fingerprint = dataset.fingerprint()
     print_line(f"{PROGRAM}: {len(dataset.samples)} images, classes: {dataset.classes}")
     if bundle.manifest.weights.get("origin") == "untrained":
         print_line(f"{PROGRAM}: {bundle.path}: untrained weights, the accuracy is that of chance")
     both = [bundle, *([reference] if reference is not None else [])]
-    results = [_run(one, dataset, arguments, role) for one, role in zip(both, ("bundle", "reference"), strict=False)]
+    results = [
+        _run(one, dataset, fingerprint, arguments, role)
+        for one, role in zip(both, ("bundle", "reference"), strict=False)
+    ]
     broken = {name: reason for name, reason in results[0].items() if isinstance(reason, str)}
     if reference is not None:
         broken |= {name: reason for name, reason in results[1].items() if isinstance(reason, str)}
     _require_readable(broken, len(dataset.samples), skip=arguments.skip_broken)
     outcomes = [_readable(found, broken) for found in results]
     comparison = _comparison(arguments, outcomes, reference, bundle, published_top1)
-    document = _document(arguments, bundle, dataset, outcomes, broken, comparison)
+    data = {
+        "folder": str(arguments.data),
+        "images": len(dataset.samples),
+        "classes": dataset.classes,
+        "fingerprint": fingerprint,
+        "broken": broken,
+    }
+    document = _document(arguments, bundle, data, outcomes, comparison)
     if output is not None:
-        import json
-
-        staging = output.absolute().parent / f".{output.name}.partial"
-        write_durably(staging, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode("ascii"))
-        staging.replace(output)
+        content = (json.dumps(document, indent=1, allow_nan=False) + "\n").encode("ascii")
+        write_result(output, content, overwrite=arguments.overwrite)
         for role in ("bundle", "reference"):
             _journal_path(output, role).unlink(missing_ok=True)
     if arguments.json:
@@ -76,7 +86,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return 1 if comparison is not None and comparison.verdict == "lost" else 0
 
 
-def _run(bundle: Bundle, dataset: Dataset, arguments: argparse.Namespace, role: str) -> dict[str, Result]:
+def _run(
+    bundle: Bundle, dataset: Dataset, fingerprint: str, arguments: argparse.Namespace, role: str
+) -> dict[str, Result]:
     """Every image through `bundle`; what a journal already knows is not run again."""
     from levit_engines import open_runner
     from levit_engines.evaluation.journal import Journal
@@ -93,7 +105,7 @@ def _run(bundle: Bundle, dataset: Dataset, arguments: argparse.Namespace, role: 
                 "model_sha256": runner.provenance["model_sha256"],
                 "preprocessing": bundle.manifest.preprocessing.to_json(),
                 "engine": arguments.engine,
-                "data": dataset.fingerprint(),
+                "data": fingerprint,
             }
             journal = stack.enter_context(Journal(_journal_path(arguments.output, role), key))
         known: Mapping[str, Result] = {} if journal is None else journal.known
@@ -113,30 +125,22 @@ def _run(bundle: Bundle, dataset: Dataset, arguments: argparse.Namespace, role: 
                 workers=arguments.workers or available_threads(),
                 on_result=on_result,
             )
-    return {sample.name: known.get(sample.name) or found[sample.name] for sample in dataset.samples}
+    results = {**known, **found}
+    return {sample.name: results[sample.name] for sample in dataset.samples}
 
 
-def _progress(bundle: Bundle, total: int, done: int) -> Any:
-    """A bar with rate and remaining time where stderr is a terminal; a context that gives what advances it."""
+@contextmanager
+def _progress(bundle: Bundle, total: int, done: int) -> Iterator[Callable[[], None]]:
+    """What is to be called after each image: on a terminal it moves a bar with rate and remaining time."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    if not console.is_terminal:
-        return nullcontext(lambda: None)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    progress = Progress(*columns, TextColumn("{task.speed:.0f} images/s"), TimeRemainingColumn(), console=console)
-
-    class Advancing:
-        def __enter__(self) -> Any:
-            progress.start()
-            task = progress.add_task(bundle.path.name, total=total, completed=done)
-            return lambda: progress.advance(task)
-
-        def __exit__(self, *_: object) -> None:
-            progress.stop()
-
-    return Advancing()
+    speed = TextColumn("{task.speed:.0f} images/s")
+    with Progress(*columns, speed, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(bundle.path.name, total=total, completed=done)
+        yield lambda: progress.advance(task)
 
 
 def _require_readable(broken: Mapping[str, str], total: int, *, skip: bool) -> None:
@@ -187,9 +191,8 @@ def _published_top1(bundle: Bundle) -> float:
 def _document(
     arguments: argparse.Namespace,
     bundle: Bundle,
-    dataset: Dataset,
+    data: Mapping[str, Any],
     outcomes: Sequence[Sequence[Outcome]],
-    broken: Mapping[str, str],
     comparison: Comparison | None,
 ) -> dict[str, Any]:
     from dataclasses import asdict
@@ -205,13 +208,7 @@ def _document(
         "precision": manifest.precision,
         "engine": arguments.engine,
         "preprocessing": manifest.preprocessing.to_json(),
-        "data": {
-            "folder": str(arguments.data),
-            "images": len(dataset.samples),
-            "classes": dataset.classes,
-            "fingerprint": dataset.fingerprint(),
-            "broken": dict(broken),
-        },
+        "data": dict(data),
         "accuracy": Accuracy.of(outcomes[0]).to_json(),
         "reference": None if len(outcomes) == 1 else Accuracy.of(outcomes[1]).to_json(),
         "comparison": None if comparison is None else {**asdict(comparison), "budget": arguments.budget},
@@ -252,13 +249,6 @@ def _span(interval: Sequence[float]) -> str:
 
 def _journal_path(output: Path, role: str) -> Path:
     return output.absolute().parent / f".{output.name}.{role}.journal"
-
-
-def _require_destination(path: Path, *, overwrite: bool) -> None:
-    if not path.absolute().parent.is_dir() or path.is_dir():
-        raise ConfigError(f"{path} is not a file in an existing folder")
-    if path.exists() and not overwrite:
-        raise ConfigError(f"{path} exists: choose another name, or replace it with --overwrite")
 
 
 def _budget(text: str) -> float:

@@ -10,10 +10,9 @@ from importlib import resources
 from pathlib import Path
 
 from levit_deploy.architectures import IMAGENET_CLASSES
-from levit_deploy.decoding import printable
+from levit_deploy.decoding import IMAGE_SUFFIXES, printable
 from levit_deploy.errors import EnvironmentIncompleteError, InputError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 _SYNSET = re.compile(r"n\d{8}")
 MAX_GROUND_TRUTH_BYTES = 64 << 20
 
@@ -67,10 +66,10 @@ def read_dataset(folder: Path, labels: Sequence[str], *, ground_truth: Path | No
         Sample(name=file.relative_to(folder).as_posix(), path=file, label=classes[path.name])
         for path in folders
         for file in sorted(path.rglob("*"))
-        if file.suffix.lower() in SUFFIXES and file.is_file()
+        if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
     )
     if not samples:
-        raise InputError(f"{folder}: its {len(folders)} folders hold no image ({', '.join(sorted(SUFFIXES))})")
+        raise InputError(f"{folder}: its {len(folders)} folders hold no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return Dataset(folder=folder, samples=samples, classes=how)
 
 

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from levit_deploy.bundle import Bundle
 from levit_deploy.errors import ImageError, RunnerError
-from levit_deploy.manifest import BatchSizes
-from levit_deploy.preprocessing import normalize, preprocess_file
+from levit_deploy.preprocessing import preprocess_file
 from levit_deploy.runner import Runner
+from levit_engines.batches import as_batch, group_size
 from levit_engines.evaluation.dataset import Sample
 from levit_engines.evaluation.outcome import Outcome
 
-LARGEST_BATCH = 16
 # Decoded images that wait for the engine, in batches.
 BATCHES_AHEAD = 4
 
@@ -40,10 +39,7 @@ class Classifier:
 
     def outcomes(self, pixels: Sequence[NDArray[np.uint8]], labels: Sequence[int]) -> list[Outcome]:
         """What the network makes of images (n, S, S, 3). Raises RunnerError where logits are not finite."""
-        sizes = self.runner.batch_sizes
-        stacked = np.stack([*pixels, *[pixels[-1]] * (sizes.minimum - len(pixels))])
-        takes_pixels = self.bundle.manifest.input.dtype == "uint8"
-        images = stacked if takes_pixels else normalize(stacked, self.bundle.manifest.preprocessing)
+        images = as_batch(self.bundle, pixels, minimum=self.runner.batch_sizes.minimum)
         logits = self.runner.infer(images)[: len(pixels)]
         if not np.isfinite(logits).all():
             raise RunnerError(f"{self.bundle.path}: logits are not finite; export the bundle again")
@@ -62,7 +58,7 @@ def evaluate(
     `on_result` is told of each as soon as it is known. Raises RunnerError.
     """
     results: dict[str, Result] = {}
-    size = batch_size_for(classifier.runner.batch_sizes)
+    size = group_size(classifier.runner.batch_sizes)
     with ThreadPoolExecutor(workers) as pool:
         for batch in _decoded(classifier, samples, pool, size):
             readable = [(sample, pixels) for sample, pixels in batch if not isinstance(pixels, str)]
@@ -74,11 +70,6 @@ def evaluate(
                 results[sample.name] = pixels if isinstance(pixels, str) else found[sample.name]
                 on_result(sample, results[sample.name])
     return results
-
-
-def batch_size_for(sizes: BatchSizes) -> int:
-    """How many images at a time: as many as the bundle takes, up to LARGEST_BATCH."""
-    return min(max(sizes.minimum, LARGEST_BATCH), sizes.maximum)
 
 
 def _decoded(

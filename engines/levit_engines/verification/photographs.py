@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from levit_deploy.decoding import IMAGE_SUFFIXES
 from levit_deploy.errors import ImageError
 from levit_deploy.preprocessing import Preprocessing, preprocess_file
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 
 def load_photographs(
@@ -23,9 +22,9 @@ def load_photographs(
     """
     if not folder.is_dir():
         raise ImageError(f"{folder}: is not a folder of images")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if not files:
-        raise ImageError(f"{folder}: holds no image ({', '.join(sorted(SUFFIXES))})")
+        raise ImageError(f"{folder}: holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
     places = np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int))
     chosen = [files[place] for place in places]
     pixels = np.stack([preprocess_file(file, contract) for file in chosen])

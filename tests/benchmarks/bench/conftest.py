@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from fixtures_bundle import CLASSES, SIDE, WEIGHTS, BundleFactory
+from fixtures_bundle import BundleFactory
+from proven_bundles import proven
 
 from levit_benchmarks.bench.subject import Order
-from levit_deploy.bundle import GOLDEN, Bundle, Golden
-from levit_deploy.preprocessing import normalize, preprocessing_for
+from levit_deploy.bundle import Bundle
 
 FAKE_PEER = """
 import os, signal, subprocess, sys, threading, time
@@ -97,12 +96,6 @@ def proven_bundle(make_bundle: BundleFactory) -> Callable[..., Bundle]:
     """A bundle with true golden logits; `error` is added to the last of them."""
 
     def make(name: str = "bundle", *, error: float = 0.0, **options: object) -> Bundle:
-        images = np.random.default_rng(1).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
-        means = normalize(images, preprocessing_for("untrained", SIDE)).astype(np.float64).mean(axis=(2, 3))
-        logits = means @ WEIGHTS.astype(np.float64)
-        assert logits.shape == (2, CLASSES)
-        logits[-1, -1] += error
-        golden = Golden(names=("first", "second"), images=images, logits=logits)
-        return make_bundle(name, members={GOLDEN: golden.to_bytes()}, **options)
+        return proven(make_bundle, name, error=error, **options)
 
     return make

@@ -17,16 +17,16 @@ from levit_benchmarks.verdict_study import (
     SAME,
     SlowedSubject,
     StudyRun,
-    exact_interval,
     run_once,
     summarize,
 )
+from levit_engines.evaluation.statistics import share_interval
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 20), (1, 20), (3, 60), (19, 20), (20, 20)])
 def test_intervals_of_rates_are_those_of_scipy(count, total):
     expected = stats.binomtest(count, total).proportion_ci(method="exact")
-    assert exact_interval(count, total) == pytest.approx((expected.low, expected.high))
+    assert share_interval(count, total) == pytest.approx((expected.low, expected.high))
 
 
 def run(same, planted):

@@ -1,12 +1,12 @@
 """README and page of results from runs that are committed; here from runs that nobody measured."""
 
-import importlib.util
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 from bench_records import full_record, hostile_record, record, small_record
+from scripts import load_script
 
 from levit_benchmarks.bench.document import RecordError, write_record
 from levit_benchmarks.bench.markdown import BEGIN, END, fill, readme_block, section
@@ -16,10 +16,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def tool():
-    specification = importlib.util.spec_from_file_location("results_page", ROOT / "tools" / "make_results_page.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load_script("make_results_page")
 
 
 @pytest.fixture
