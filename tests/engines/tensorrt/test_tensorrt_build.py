@@ -1,5 +1,6 @@
 """Real builds with TensorRT-RTX, which needs no GPU for them; nothing is run."""
 
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,12 @@ from levit_engines.tensorrt.devices import Gpu, gpu_or_reason
 from levit_engines.tensorrt.execution import Execution
 from levit_engines.tensorrt.flavours import FLAVOURS, load_library
 from levit_engines.tensorrt.optional_api import TargetingLibrary
-from levit_engines.tensorrt.order import BuildOrder, Outcome, ProfileOrder
-from levit_engines.tensorrt.planning import Planner
+from levit_engines.tensorrt.order import MODEL as ORDERED_MODEL
+from levit_engines.tensorrt.order import ORDER, PLAN, BuildOrder, Outcome, ProfileOrder
+from levit_engines.tensorrt.process import run_child
 
 pytestmark = pytest.mark.usefixtures("rtx")
 RTX = "tensorrt-rtx"
-PLAN = "network.plan"
 
 
 def attention_graph(dtype: int, key: int, value: int) -> bytes:
@@ -52,15 +53,16 @@ def graph_with(*nodes: onnx.NodeProto) -> bytes:
     return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString())
 
 
-def planned(model: bytes, profile: ProfileOrder | None = None, capabilities: tuple[str, ...] = ()) -> bytes:
-    """The plan of `model`, made in this process."""
-    flavour = FLAVOURS[RTX]
-    order = BuildOrder(
-        engine=RTX, profile=profile, compute_capabilities=capabilities, workspace_mib=None, timing_cache=None
-    )
-    planner = Planner(load_library(flavour), flavour, None, "no GPU")
-    plan, _ = planner.build(model, order, on_network=lambda _: None, on_progress=lambda *_: None)
-    return plan
+def planned(model: bytes, profile: ProfileOrder | None = None) -> bytes:
+    """The plan of `model`, made as `build` makes it: in a process of its own."""
+    order = BuildOrder(engine=RTX, profile=profile, compute_capabilities=(), workspace_mib=None, timing_cache=None)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / ORDERED_MODEL).write_bytes(model)
+        (folder / ORDER).write_text(order.to_text(), encoding="utf-8")
+        for _ in run_child(folder):
+            pass
+        return (folder / PLAN).read_bytes()
 
 
 def added(bundle: Bundle, built: Built, **changes: Any) -> Bundle:
