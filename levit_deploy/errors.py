@@ -15,7 +15,14 @@ class LevitError(Exception):
 
 
 class ParityError(LevitError):
-    """A measured difference is larger than its bound; nothing was published."""
+    """A measured difference is larger than its bound; nothing was published.
+
+    `module` is the PyTorch path of the first module that diverges, where it is known.
+    """
+
+    def __init__(self, message: str, *, module: str | None = None) -> None:
+        super().__init__(message)
+        self.module = module
 
 
 class ExportError(LevitError):

@@ -156,4 +156,5 @@ def require(candidate: Candidate, truth: Truth, measured: Measured) -> None:
     if measured:
         return
     rung = measured.decisive
-    raise ParityError(f"{rung.sentence()}; {blame(candidate, truth, rung).sentence()}")
+    found = blame(candidate, truth, rung)
+    raise ParityError(f"{rung.sentence()}; {found.sentence()}", module=found.module)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from levit_deploy.arithmetic import FP32, Arithmetic
 from levit_deploy.bundle import Golden
 from levit_deploy.errors import ParityError
 from levit_deploy.ladder import Truth
@@ -24,20 +25,20 @@ from levit_deploy.module_truth import ModuleTruth, ProbeValues
 from levit_deploy.preprocessing import Preprocessing, normalize
 from levit_deploy.probes import probes_of
 from levit_deploy.recording import record
-from levit_deploy.rounding import FAILURE_PROBABILITY, FLOAT32_UNIT_ROUNDOFF, SAFETY, RoundingNoise, logit_bounds
+from levit_deploy.rounding import FAILURE_PROBABILITY, SAFETY, RoundingNoise, logit_bounds
 
 
 class EagerReference:
     """The inside of the float64 network, computed for the images that are asked about, and then remembered."""
 
     def __init__(
-        self, model: Levit, images: Tensor, bounds: NDArray[np.float64], offsets: Tensor, unit_roundoff: float
+        self, model: Levit, images: Tensor, bounds: NDArray[np.float64], offsets: Tensor, arithmetic: Arithmetic
     ) -> None:
         self._model = model
         self._images = images
         self._logit_bounds = bounds
         self._offsets = offsets
-        self._unit_roundoff = unit_roundoff
+        self._arithmetic = arithmetic
         self._known: dict[tuple[int, ...], ModuleTruth] = {}
 
     def about(self, images: Sequence[int]) -> ModuleTruth:
@@ -55,7 +56,7 @@ class EagerReference:
         """
         inputs = self._images[list(images)]
         values = record(self._model, inputs)
-        noise = RoundingNoise(self._unit_roundoff, np.random.Generator(np.random.SFC64(0)))
+        noise = RoundingNoise(self._arithmetic, np.random.Generator(np.random.SFC64(0)))
         disturbed = record(self._model, noise.disturb_input(inputs, self._offsets), noise=noise)
         probes = probes_of(self._model.config)
         bounds = {
@@ -78,9 +79,9 @@ def truth_of(
     pixels: NDArray[np.uint8],
     contract: Preprocessing,
     *,
-    unit_roundoff: float = FLOAT32_UNIT_ROUNDOFF,
+    arithmetic: Arithmetic = FP32,
 ) -> Truth:
-    """Run `pixels`, RGB (n, S, S, 3), through `model` in float64 and derive the bounds of rungs of that precision.
+    """Run `pixels`, RGB (n, S, S, 3), through `model` in float64 and derive the bounds of rungs of that arithmetic.
 
     Raises ParityError when the network gives no finite logits, or none that rounding leaves meaningful.
     """
@@ -89,11 +90,11 @@ def truth_of(
     with torch.no_grad():
         logits = reference(images)
     offsets = (torch.tensor(contract.mean).double() / torch.tensor(contract.std).double()).reshape(3, 1, 1)
-    bounds = logit_bounds(reference, images, logits, subtracted=offsets, unit_roundoff=unit_roundoff)
+    bounds = logit_bounds(reference, images, logits, subtracted=offsets, arithmetic=arithmetic)
     golden = Golden(names=tuple(names), images=pixels, logits=logits.numpy())
     if not (np.isfinite(golden.logits).all() and np.isfinite(bounds).all()):
         raise ParityError("the network gives logits that are not finite in float64: its weights are unusable")
-    modules = EagerReference(reference, images, bounds, offsets, unit_roundoff)
+    modules = EagerReference(reference, images, bounds, offsets, arithmetic)
     return Truth(golden=golden, bounds=bounds, contract=contract, modules=modules)
 
 

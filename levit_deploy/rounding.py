@@ -1,14 +1,17 @@
 """How far rounding alone may move the logits: the bound that every floating-point rung is held to.
 
-Each operation is given a local rounding error, as a standard deviation for every element, from the unit roundoff
-u, the length n of its accumulation and the magnitudes that really flow:
+Each operation is given a local rounding error, as a standard deviation for every element, from the deviation u of
+one rounding (`arithmetic`), the length n of its accumulation and the magnitudes that really flow:
 
-    y = W x + b, W ∗ x, a b    u · sqrt(n + 1) · ‖terms of the sum‖₂
+    y = W x + b, W ∗ x, a b    u · (max(1, r · sqrt(n + 1)) · ‖terms of the sum‖₂ + |y|)
     batch normalisation        u · (|g/σ| (|x| + |μ|) + 2 |y|)
-    softmax                    u · p · (|z - max z| + sqrt(n) + 2)
+    softmax                    u · p · (r · (|z - max z| + sqrt(n)) + 2)
     hard-swish                 u · (|x| / 2 + 2 |y|)
-    mean of n                  u · (‖terms‖₂ / sqrt(n) + |y|)
+    mean of n                  u · (r · ‖terms‖₂ / sqrt(n) + |y|)
     sum, product, quotient     u · |y|
+
+r is the deviation within a sum over u, 1 in float32. In half precision, where it is next to nothing, what
+remains of a sum is that each of its weights was rounded once, and its result.
 
 The sum of n terms rounds n times, each time by at most u of a partial sum; partial sums are at most
 sqrt(n) ‖terms‖₂ (Cauchy and Schwarz), and independent roundings add in quadrature. These errors are drawn at
@@ -37,10 +40,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from levit_deploy.arithmetic import FP32, Arithmetic
 from levit_deploy.fusion import fold_heads
 from levit_deploy.model import Levit, NormLinear
 
-FLOAT32_UNIT_ROUNDOFF = 2.0**-24
 SAFETY = 2.0
 FAILURE_PROBABILITY = 1e-9
 LOGITS_WANTED = 20
@@ -49,42 +52,48 @@ GAUSSIAN_DEVIATIONS_PER_MEDIAN = 1.4826
 LocalError = Callable[..., Tensor]
 
 
-def _linear_error(y: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _sum_error(terms: int, squares: Tensor, y: Tensor, ratio: float) -> Tensor:
+    return max(1.0, ratio * math.sqrt(terms + 1)) * squares.sqrt() + y.abs()
+
+
+def _linear_error(ratio: float, y: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     squares = F.linear(x.square(), weight.square(), None if bias is None else bias.square())
-    return math.sqrt(weight.shape[1] + 1) * squares.sqrt() + y.abs()
+    return _sum_error(weight.shape[1], squares, y, ratio)
 
 
-def _convolution_error(y: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None, *geometry: Any) -> Tensor:
+def _convolution_error(
+    ratio: float, y: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None, *geometry: Any
+) -> Tensor:
     squares = F.conv2d(x.square(), weight.square(), None if bias is None else bias.square(), *geometry)
-    return math.sqrt(weight[0].numel() + 1) * squares.sqrt() + y.abs()
+    return _sum_error(weight[0].numel(), squares, y, ratio)
 
 
-def _matmul_error(y: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return math.sqrt(a.shape[-1] + 1) * (a.square() @ b.square()).sqrt() + y.abs()
+def _matmul_error(ratio: float, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return _sum_error(a.shape[-1], a.square() @ b.square(), y, ratio)
 
 
 def _norm_error(
-    y: Tensor, x: Tensor, mean: Tensor, variance: Tensor, *, weight: Tensor, eps: float, **_: Any
+    _: float, y: Tensor, x: Tensor, mean: Tensor, variance: Tensor, *, weight: Tensor, eps: float, **__: Any
 ) -> Tensor:
     per_channel = (1, -1, *(1,) * (x.ndim - 2))
     slope = (weight / (variance + eps).sqrt()).abs().reshape(per_channel)
     return slope * (x.abs() + mean.abs().reshape(per_channel)) + 2 * y.abs()
 
 
-def _softmax_error(y: Tensor, z: Tensor, *, dim: int) -> Tensor:
+def _softmax_error(ratio: float, y: Tensor, z: Tensor, *, dim: int) -> Tensor:
     below_max = z.amax(dim, keepdim=True) - z
-    return y * (below_max + math.sqrt(z.shape[dim]) + 2)
+    return y * (ratio * (below_max + math.sqrt(z.shape[dim])) + 2)
 
 
-def _hardswish_error(y: Tensor, x: Tensor, **_: Any) -> Tensor:
+def _hardswish_error(_: float, y: Tensor, x: Tensor, **__: Any) -> Tensor:
     return x.abs() * (x.abs() < 3) / 2 + 2 * y.abs()
 
 
-def _mean_error(y: Tensor, x: Tensor, *, dim: int) -> Tensor:
-    return x.square().sum(dim).sqrt() / math.sqrt(x.shape[dim]) + y.abs()
+def _mean_error(ratio: float, y: Tensor, x: Tensor, *, dim: int) -> Tensor:
+    return ratio * x.square().sum(dim).sqrt() / math.sqrt(x.shape[dim]) + y.abs()
 
 
-def _elementwise_error(y: Tensor, *_: Any, **__: Any) -> Tensor:
+def _elementwise_error(_: float, y: Tensor, *__: Any, **___: Any) -> Tensor:
     return y.abs()
 
 
@@ -111,9 +120,10 @@ EXACT_OPERATIONS = frozenset(
 class RoundingNoise(TorchFunctionMode):
     """While active, every operation returns its result plus a random error of the size rounding would have."""
 
-    def __init__(self, unit_roundoff: float, generator: np.random.Generator) -> None:
+    def __init__(self, arithmetic: Arithmetic, generator: np.random.Generator) -> None:
         super().__init__()
-        self._unit_roundoff = unit_roundoff
+        self._deviation = arithmetic.deviation
+        self._ratio = arithmetic.accumulation / arithmetic.deviation
         self._generator = generator
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -125,8 +135,8 @@ class RoundingNoise(TorchFunctionMode):
         if name not in LOCAL_ERRORS:
             raise ValueError(f"no rounding error is known for the operation {name!r}")
         # Magnitudes need no more than float32, which halves the cost.
-        deviation = LOCAL_ERRORS[name](_single(result), *map(_single, args), **_single(kwargs))
-        return result.add_(deviation.mul_(self.noise(result.shape)), alpha=self._unit_roundoff)
+        deviation = LOCAL_ERRORS[name](self._ratio, _single(result), *map(_single, args), **_single(kwargs))
+        return result.add_(deviation.mul_(self.noise(result.shape)), alpha=self._deviation)
 
     def noise(self, shape: torch.Size) -> Tensor:
         """Independent float32 values of mean 0 and variance 1, uniform on 256 levels.
@@ -138,7 +148,7 @@ class RoundingNoise(TorchFunctionMode):
 
     def disturb_input(self, images: Tensor, subtracted: Tensor) -> Tensor:
         """`images` (n, 3, S, S) as rounding leaves them; `subtracted` (3, 1, 1) is what normalising takes away."""
-        deviation = 2 * self._unit_roundoff * (images.abs() + subtracted.abs())
+        deviation = 2 * self._deviation * (images.abs() + subtracted.abs())
         return images + deviation * self.noise(images.shape)
 
 
@@ -158,7 +168,7 @@ def logit_bounds(
     logits: Tensor,
     *,
     subtracted: Tensor | None = None,
-    unit_roundoff: float = FLOAT32_UNIT_ROUNDOFF,
+    arithmetic: Arithmetic = FP32,
     seed: int = 0,
 ) -> NDArray[np.float64]:
     """The largest |logit error| that rounding explains, one bound for each image: float64 (n,).
@@ -167,7 +177,7 @@ def logit_bounds(
     output (n, K). `subtracted` is mean / std of the channels, (3, 1, 1): what normalising a pixel takes away, and
     what its rounding therefore grows with.
     """
-    rounding = RoundingNoise(unit_roundoff, np.random.Generator(np.random.SFC64(seed)))
+    rounding = RoundingNoise(arithmetic, np.random.Generator(np.random.SFC64(seed)))
     offsets = images.new_zeros(3, 1, 1) if subtracted is None else subtracted
     # One logit of one draw says little of its deviation: a network with few classes is run more often.
     draws = 1 + math.ceil(LOGITS_WANTED / logits.shape[1])
@@ -179,7 +189,7 @@ def logit_bounds(
         errors.append(disturbed - logits)
     reach = _head_rows(model)
     typical = _typical_ratio(torch.stack(errors, dim=1).abs(), reach)  # (n,)
-    deviations = torch.hypot(typical[:, None] * reach, unit_roundoff * logits.abs())  # (n, K)
+    deviations = torch.hypot(typical[:, None] * reach, arithmetic.deviation * logits.abs())  # (n, K)
     tail = math.sqrt(2 * math.log(2 * logits.shape[1] / FAILURE_PROBABILITY))
     bounds: NDArray[np.float64] = (SAFETY * tail * deviations.amax(dim=1)).numpy()
     return bounds

@@ -32,6 +32,7 @@ from rich.table import Table
 from levit_benchmarks.progress import ProgressDisplay
 from levit_benchmarks.study_inputs import Photograph, find_photographs, kind_of, make_input
 from levit_deploy.architectures import VARIANTS, config_for
+from levit_deploy.arithmetic import FLOAT32_UNIT_ROUNDOFF
 from levit_deploy.commandline import make_parser, positive_int, print_line, run_command
 from levit_deploy.errors import ConfigError
 from levit_deploy.fusion import fuse
@@ -41,9 +42,10 @@ from levit_deploy.manifest import BatchSizes
 from levit_deploy.model import Levit, create_model
 from levit_deploy.onnxruntime_session import SessionSettings, open_session
 from levit_deploy.preprocessing import Preprocessing, normalize, preprocessing_for
-from levit_deploy.rounding import FAILURE_PROBABILITY, FLOAT32_UNIT_ROUNDOFF, SAFETY, logit_bounds
+from levit_deploy.rounding import FAILURE_PROBABILITY, SAFETY, logit_bounds
 from levit_export.forms.convolutions import convolution_form
-from levit_export.tracing import DEFAULT_OPSET, DeployedNetwork, trace
+from levit_export.request import DEFAULT_OPSET
+from levit_export.tracing import DeployedNetwork, trace
 
 PROGRAM = "python -m levit_benchmarks.bound_study"
 SCHEMA_VERSION = 1

@@ -24,7 +24,7 @@ def open_runner(bundle: Bundle | Path, *, engine: str = "onnxruntime", threads: 
     `threads` defaults to what this process may use.
 
     Raises:
-        ConfigError: there is no such engine, or `threads` is below 1.
+        ConfigError: there is no such engine, it does not take the bundle's precision, or `threads` is below 1.
         BundleError: the bundle is incomplete or altered, or its graph is not what its manifest says.
         EnvironmentIncompleteError: the engine is not installed, was not built, or cannot run here.
     """
@@ -39,6 +39,12 @@ def open_runner(bundle: Bundle | Path, *, engine: str = "onnxruntime", threads: 
     if threads is not None and threads < 1:
         raise ConfigError(f"threads {threads} must be at least 1")
     opened = open_bundle(bundle) if isinstance(bundle, Path) else bundle
+    if opened.manifest.precision not in CATALOGUE[engine].precisions:
+        takes = ", ".join(CATALOGUE[engine].precisions)
+        raise ConfigError(
+            f"{opened.path} is {opened.manifest.precision}, the engine {engine} takes {takes}: choose from "
+            + ", ".join(name for name, one in CATALOGUE.items() if opened.manifest.precision in one.precisions)
+        )
     runner: BundleRunner = import_module(CATALOGUE[engine].module).open_runner(opened, engine, threads)
     return runner
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 class Engine:
     """One way to run a bundle's graph.
 
-    `distributions` maps what must be importable, what makes the engine first, to the package that pip installs it from,
-    less the CUDA release in its name; `extra` is ours that installs them all. `buildable` engines can be compiled into
-    the bundle by levit-build, those of a GPU that `builds_without_gpu` also where there is none, and those that
-    `need_building` run in no other way. `module` has `open_runner`, and `build` where the engine is buildable.
+    `distributions` maps what must be importable, what makes the engine first, to the package that pip installs it
+    from, less the CUDA release in its name; `extra` is ours that installs them all. `precisions` are those of the
+    bundles that it takes. `buildable` engines can be compiled into the bundle by levit-build, those of a GPU that
+    `builds_without_gpu` also where there is none, and those that `need_building` run in no other way. `module` has
+    `open_runner`, and `build` where the engine is buildable.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Engine:
     extra: str
     distributions: Mapping[str, str]
     device: str = "cpu"
+    precisions: tuple[str, ...] = ("fp32", "fp16", "bf16", "int8")
     buildable: bool = False
     builds_without_gpu: bool = False
     needs_building: bool = False
@@ -42,6 +44,7 @@ CATALOGUE = {
             module="levit_engines.onnxruntime",
             extra="cpu",
             distributions={"onnxruntime": "onnxruntime"},
+            precisions=("fp32", "fp16", "int8"),
             buildable=True,
             provider="CPUExecutionProvider",
         ),
@@ -81,6 +84,7 @@ CATALOGUE = {
             module="levit_engines.openvino",
             extra="openvino",
             distributions={"openvino": "openvino"},
+            precisions=("fp32", "fp16", "int8"),
             buildable=True,
         ),
         Engine(
@@ -110,6 +114,7 @@ CATALOGUE = {
             module="levit_engines.torch",
             extra="export",
             distributions={"torch": "torch"},
+            precisions=("fp32",),
         ),
         Engine(
             name="torch-compile",
@@ -117,6 +122,7 @@ CATALOGUE = {
             module="levit_engines.torch",
             extra="export",
             distributions={"torch": "torch"},
+            precisions=("fp32",),
         ),
     )
 }

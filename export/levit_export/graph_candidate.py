@@ -18,6 +18,7 @@ from levit_deploy.messages import short_message
 from levit_deploy.onnxruntime_session import SessionSettings, open_session
 from levit_deploy.probes import INPUT_PATH, Probe, Role, sample
 from levit_export.naming import INPUT_NAME, LOGITS_NAME, SEPARATOR, TOP_K_NAMES
+from levit_export.precision.emulation import emulated, has_half_precision
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -78,6 +79,14 @@ class GraphCandidate:
             )
         except BundleError as error:
             raise ExportError(str(error)) from error
+
+
+def graph_as_written(stage: str, model: onnx.ModelProto, probes: Sequence[Probe]) -> GraphCandidate:
+    """The graph node by node, so that what an engine makes of it is a step of its own.
+
+    In half precision every result is rounded, as no engine is bound to do. Raises ExportError.
+    """
+    return GraphCandidate(stage, emulated(model) if has_half_precision(model) else model, probes, optimized=False)
 
 
 ReadValues = Callable[[onnx.ModelProto, list[str]], Mapping[str, NDArray[Any]]]

@@ -10,6 +10,7 @@ from importlib import metadata
 
 import onnx
 
+from levit_deploy.arithmetic import ARITHMETICS
 from levit_deploy.bundle import GOLDEN, LABELS, MODEL, MODULES, PARITY, sha256_of
 from levit_deploy.commandline import DISTRIBUTION
 from levit_deploy.ladder import Truth
@@ -18,17 +19,17 @@ from levit_deploy.manifest import BatchSizes, Manifest, TensorSpecification
 from levit_deploy.metamorphic import BatchCheck
 from levit_deploy.parity import Rung, decisive_of
 from levit_deploy.preprocessing import Preprocessing
-from levit_deploy.rounding import FAILURE_PROBABILITY, FLOAT32_UNIT_ROUNDOFF, SAFETY
+from levit_deploy.rounding import FAILURE_PROBABILITY, SAFETY
 from levit_export.loading import LoadedWeights
 from levit_export.naming import BATCH_AXIS, INPUT_NAME, LOGITS_NAME, TOP_K_NAMES
+from levit_export.precision.half import CastRecord
 from levit_export.recipe import recipe_of
-from levit_export.request import ExportRequest, Target
+from levit_export.request import ExportRequest, Precision, form_of
 from levit_export.simplification import Simplification
 
 RECORDED_PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "onnxsim", "numpy", "pillow")
 # A photograph, and noise for what a photograph does not reach; each costs up to a megabyte.
 PROBED_IMAGES = ("astronaut", "noise")
-FORM_OF_TARGET = {Target.CPU: "convolutions", Target.GPU: "tokens"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,7 @@ def stamp(model: onnx.ModelProto, ingredients: Ingredients) -> None:
 
 
 def bundle_contents(
-    ingredients: Ingredients, simplification: Simplification, truth: Truth, proof: Proof
+    ingredients: Ingredients, simplification: Simplification, truth: Truth, proof: Proof, cast: CastRecord | None
 ) -> tuple[Manifest, Mapping[str, bytes]]:
     """The manifest (still without its list of members) and the content of every member."""
     model = simplification.model
@@ -91,7 +92,9 @@ def bundle_contents(
         LABELS: ingredients.labels_bytes,
         GOLDEN: truth.golden.to_bytes(),
         MODULES: truth.modules.about([truth.golden.names.index(name) for name in PROBED_IMAGES]).to_bytes(),
-        PARITY: (json.dumps(_ladder(truth, proof), indent=2, allow_nan=False) + "\n").encode(),
+        PARITY: (
+            json.dumps(_ladder(truth, proof, ingredients.request.precision), indent=2, allow_nan=False) + "\n"
+        ).encode(),
     }
     request, weights = ingredients.request, ingredients.weights
     manifest = Manifest(
@@ -106,13 +109,14 @@ def bundle_contents(
         outputs=_outputs(ingredients),
         batch_sizes=ingredients.batch_sizes,
         graph={
-            "form": FORM_OF_TARGET[request.target],
-            "opset": request.opset,
+            "form": form_of(request).value,
+            "opset": request.opset_version,
             "ir_version": model.ir_version,
             "nodes": len(model.graph.node),
             "simplified": simplification.kept,
             "simplification": simplification.reason,
             "labels": ingredients.labels_provenance,
+            **({} if cast is None else {"cast": cast.to_json()}),
         },
         parity={"verdict": "pass", "rungs": len(proof.rungs), "worst": decisive_of(proof.rungs).to_json()},
         golden_tolerance=tuple(float(bound) for bound in truth.bounds),
@@ -142,13 +146,15 @@ def _outputs(ingredients: Ingredients) -> tuple[TensorSpecification, ...]:
     return (logits, *best)
 
 
-def _ladder(truth: Truth, proof: Proof) -> dict[str, object]:
+def _ladder(truth: Truth, proof: Proof, precision: Precision) -> dict[str, object]:
+    arithmetic = ARITHMETICS[precision.value]
     return {
         "truth": "eager model in float64",
         "images": list(truth.golden.names),
         "bound": {
             "per_image": [float(bound) for bound in truth.bounds],
-            "unit_roundoff": FLOAT32_UNIT_ROUNDOFF,
+            "rounding": arithmetic.deviation,
+            "accumulation": arithmetic.accumulation,
             "safety": SAFETY,
             "failure_probability": FAILURE_PROBABILITY,
         },

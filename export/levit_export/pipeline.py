@@ -8,7 +8,9 @@ from pathlib import Path
 
 import onnx
 import torch
+from torch import nn
 
+from levit_deploy.arithmetic import ARITHMETICS, FP32, Arithmetic
 from levit_deploy.bundle import Bundle, refuse_existing, write_bundle
 from levit_deploy.errors import ConfigError, ExportError, ParityError
 from levit_deploy.fusion import fuse
@@ -25,12 +27,17 @@ from levit_deploy.progress import Observer, StageClock
 from levit_deploy.reference import EagerCandidate, truth_of
 from levit_export.batch_sizes import sizes_to_verify
 from levit_export.forms.convolutions import convolution_form
-from levit_export.graph_candidate import GraphCandidate
+from levit_export.forms.packed import packed_form
+from levit_export.graph_candidate import GraphCandidate, graph_as_written
 from levit_export.loading import load_weights
 from levit_export.packing import Ingredients, Proof, bundle_contents, stamp
-from levit_export.request import ExportRequest, Target
+from levit_export.precision.half import DTYPES, CastRecord, cast_network, island_around
+from levit_export.request import ATTENTION_OPSET, ExportRequest, Form, Precision, form_of
 from levit_export.simplification import Simplification, simplify
 from levit_export.tracing import DeployedNetwork, trace
+
+MOST_ISLANDS = 8
+"""A network that needs more float32 branches than this is not one for the precision."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,16 +104,22 @@ def run_export(request: ExportRequest, observer: Observer | None = None) -> Expo
         labels=labels,
         labels_provenance=labels_provenance,
     )
-    with clock.stage("trace"):
-        traced = trace_network(fused, request, contract, batch_sizes)
-        stamp(traced, ingredients)
-    with clock.stage("simplify"):
-        simplification = _simplify(traced, ingredients)
-    with clock.stage("verify"):
-        truth = truth_of(weights.model, *golden_images(contract), contract)
-        proof, simplification = _verify(weights.model, fused, traced, simplification, truth, ingredients)
+    gate = _Gate(weights.model, fused, ingredients)
+    islands: tuple[str, ...] = ()
+    while True:
+        with clock.stage("trace"):
+            traced, cast = cast_and_trace(fused, request, contract, batch_sizes, islands)
+            stamp(traced, ingredients)
+        with clock.stage("simplify"):
+            simplification = _simplify(traced, ingredients)
+        try:
+            with clock.stage("verify"):
+                proof, simplification = gate.verify(traced, simplification)
+            break
+        except ParityError as error:
+            islands = _one_more(islands, error, request.precision)
     with clock.stage("write"):
-        manifest, members = bundle_contents(ingredients, simplification, truth, proof)
+        manifest, members = bundle_contents(ingredients, simplification, gate.truth, proof, cast)
         bundle = write_bundle(output, manifest, members, overwrite=request.overwrite)
     graphs = {"trace": traced, "simplify": simplification.model if simplification.kept else None}
     details = {"trace": request.target.value, "simplify": simplification.reason}
@@ -121,14 +134,51 @@ def run_export(request: ExportRequest, observer: Observer | None = None) -> Expo
 def trace_network(
     fused: Levit, request: ExportRequest, contract: Preprocessing, batch_sizes: BatchSizes
 ) -> onnx.ModelProto:
-    """The ONNX graph of `fused` in the form of the request's target. Raises ExportError when it breaks a promise."""
+    """The graph of `cast_and_trace`, nothing left in float32. Raises ExportError when it breaks a promise."""
+    return cast_and_trace(fused, request, contract, batch_sizes)[0]
+
+
+def cast_and_trace(
+    fused: Levit,
+    request: ExportRequest,
+    contract: Preprocessing,
+    batch_sizes: BatchSizes,
+    islands: Sequence[str] = (),
+) -> tuple[onnx.ModelProto, CastRecord | None]:
+    """The ONNX graph of `fused` in the form of the request's target, and what the cast to its precision did.
+
+    In half precision the branches named in `islands` stay in float32. Raises ExportError when the graph breaks a
+    promise, or a weight is beyond the precision.
+    """
+    form, cast = _form_of(fused, request, islands), None
+    if request.precision is not Precision.FP32:
+        form, cast = cast_network(form, request.precision, islands)
     network = DeployedNetwork(
-        convolution_form(fused) if request.target is Target.CPU else fused,
+        form,
         pixels=contract if request.uint8_input else None,
         top_k=request.top_k,
+        dtype=DTYPES.get(request.precision, torch.float32),
     )
     example = _example(contract.image_size, batch_sizes, pixels=request.uint8_input)
-    return trace(network, example, batch_sizes=batch_sizes, opset=request.opset)
+    return trace(network, example, batch_sizes=batch_sizes, opset=request.opset_version), cast
+
+
+def _form_of(fused: Levit, request: ExportRequest, islands: Sequence[str]) -> nn.Module:
+    match form_of(request):
+        case Form.CONVOLUTIONS:
+            return convolution_form(fused)
+        case Form.PACKED:
+            return packed_form(fused, operator=request.opset_version >= ATTENTION_OPSET, spelled_out=islands)
+        case Form.TOKENS:
+            return fused
+
+
+def _one_more(islands: tuple[str, ...], error: ParityError, precision: Precision) -> tuple[str, ...]:
+    """The branches to keep in float32, now that `error` names a module that half precision breaks; or raise it."""
+    island = None if error.module is None else island_around(error.module)
+    if precision is Precision.FP32 or island is None or island in islands or len(islands) == MOST_ISLANDS:
+        raise error
+    return (*islands, island)
 
 
 def _example(side: int, batch_sizes: BatchSizes, *, pixels: bool) -> torch.Tensor:
@@ -148,50 +198,68 @@ def _simplify(traced: onnx.ModelProto, ingredients: Ingredients) -> Simplificati
     return simplification
 
 
-def _verify(
-    model: Levit,
-    fused: Levit,
-    traced: onnx.ModelProto,
-    simplification: Simplification,
-    truth: Truth,
-    ingredients: Ingredients,
-) -> tuple[Proof, Simplification]:
-    """The ladder and the batch suite, all of which hold, and the simplified graph if it held too.
+class _Gate:
+    """What every graph of one export has to pass: the ladder and the batch suite."""
 
-    Raises ParityError for the first stage or check that does not hold. A simplified graph that does not hold, or
-    that ONNX Runtime refuses, is dropped with that as its reason: the traced graph is there.
-    """
-    probes = probes_of(model.config)
-    climb = _Climb(truth, ingredients.batch_sizes.verified)
-    climb.step(EagerCandidate(stage="eager fp32", model=model))
-    climb.step(EagerCandidate(stage="fused", model=fused))
-    climb.step(GraphCandidate("traced", traced, probes, optimized=False))
-    if simplification.kept:
-        try:
-            climb.step(GraphCandidate("simplified", simplification.model, probes, optimized=False))
-        except (ExportError, ParityError) as error:
-            simplification = Simplification(traced, kept=False, reason=f"onnxsim's result was not kept: {error}")
-    engine = GraphCandidate("onnxruntime", simplification.model, probes, optimized=True)
-    climb.step(engine)
-    inputs = truth.inputs(pixels=engine.takes_pixels)
-    checks = batch_suite(engine.infer, inputs, truth.bounds, ingredients.batch_sizes.verified)
-    require_checks(checks)
-    return Proof(rungs=climb.rungs, batch_checks=checks), simplification
+    def __init__(self, model: Levit, fused: Levit, ingredients: Ingredients) -> None:
+        self._model, self._fused, self._ingredients = model, fused, ingredients
+        self._precision = ingredients.request.precision
+        self._exact: Truth | None = None
+        self._own: Truth | None = None
+
+    @property
+    def truth(self) -> Truth:
+        """The truth, with the bounds of the export's own precision; known once a graph was verified."""
+        assert self._own is not None
+        return self._own
+
+    def verify(self, traced: onnx.ModelProto, simplification: Simplification) -> tuple[Proof, Simplification]:
+        """The ladder and the batch suite, all of which hold, and the simplified graph if it held too.
+
+        Raises ParityError for the first stage or check that does not hold. A simplified graph that does not hold, or
+        that ONNX Runtime refuses, is dropped with that as its reason: the traced graph is there.
+        """
+        exact = self._exact = self._exact or self._truth_in(FP32)
+        arithmetic = ARITHMETICS[self._precision.value]
+        truth = self._own = self._own or (exact if arithmetic is FP32 else self._truth_in(arithmetic))
+        probes = probes_of(self._model.config)
+        climb = _Climb(self._ingredients.batch_sizes.verified)
+        climb.step(EagerCandidate(stage="eager fp32", model=self._model), exact)
+        climb.step(EagerCandidate(stage="fused", model=self._fused), exact)
+        written = graph_as_written("traced", traced, probes)
+        climb.step(written, truth)
+        if simplification.kept:
+            try:
+                written = graph_as_written("simplified", simplification.model, probes)
+                climb.step(written, truth)
+            except (ExportError, ParityError) as error:
+                simplification = Simplification(traced, kept=False, reason=f"onnxsim's result was not kept: {error}")
+        engine = written
+        if self._precision is not Precision.BF16:  # which ONNX Runtime's CPU provider has no kernels for
+            engine = GraphCandidate("onnxruntime", simplification.model, probes, optimized=True)
+            climb.step(engine, truth)
+        inputs = truth.inputs(pixels=engine.takes_pixels)
+        checks = batch_suite(engine.infer, inputs, truth.bounds, self._ingredients.batch_sizes.verified)
+        require_checks(checks)
+        return Proof(rungs=climb.rungs, batch_checks=checks), simplification
+
+    def _truth_in(self, arithmetic: Arithmetic) -> Truth:
+        contract = self._ingredients.contract
+        return truth_of(self._model, *golden_images(contract), contract, arithmetic=arithmetic)
 
 
 class _Climb:
     """Goes up the ladder, a stage at a time, each compared with the one before."""
 
-    def __init__(self, truth: Truth, batch_sizes: Sequence[int]) -> None:
+    def __init__(self, batch_sizes: Sequence[int]) -> None:
         self.rungs: tuple[Rung, ...] = ()
-        self._truth = truth
         self._batch_sizes = batch_sizes
         self._previous: Measured | None = None
 
-    def step(self, candidate: Candidate) -> None:
+    def step(self, candidate: Candidate, truth: Truth) -> None:
         """Measure `candidate`; raises ParityError, with the module at fault, unless it holds."""
-        measured = measure(candidate, self._truth, self._batch_sizes, self._previous)
-        require(candidate, self._truth, measured)
+        measured = measure(candidate, truth, self._batch_sizes, self._previous)
+        require(candidate, truth, measured)
         self.rungs += measured.rungs
         self._previous = measured
 

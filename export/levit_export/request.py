@@ -8,9 +8,12 @@ from pathlib import Path
 
 from levit_deploy.architectures import config_for
 from levit_deploy.errors import ConfigError
-from levit_export.tracing import DEFAULT_OPSET, OPSETS
 
 MAX_SEED = 2**63 - 1
+OPSETS = range(18, 24)
+DEFAULT_OPSET, ATTENTION_OPSET, BFLOAT16_OPSET = 18, 23, 22
+"""The opset where nothing asks for another; the first with an operator Attention; the first with all of LeViT's
+operators in bfloat16."""
 
 
 class Target(str, Enum):
@@ -20,10 +23,20 @@ class Target(str, Enum):
     GPU = "gpu"
 
 
+class Form(str, Enum):
+    """The graph form: the same fused network, written as one kind of engine runs it fastest."""
+
+    CONVOLUTIONS = "convolutions"
+    TOKENS = "tokens"
+    PACKED = "packed"
+
+
 class Precision(str, Enum):
     """The precision of weights and arithmetic in the graph."""
 
     FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +44,8 @@ class ExportRequest:
     """One export. Weights come from `checkpoint`, the official file (`pretrained`), or `seed` (untrained).
 
     `batch` is the range of batch sizes that the graph takes; both ends are equal for a static batch. `image_size`
-    is the side of the input in pixels. `output` defaults to `./levit-<arch>-<precision>`.
+    is the side of the input in pixels. `opset` defaults to the lowest that has all that the precision and target use.
+    `output` defaults to `./levit-<arch>-<precision>`.
     Raises ConfigError on options that contradict each other.
     """
 
@@ -42,7 +56,7 @@ class ExportRequest:
     precision: Precision = Precision.FP32
     batch: tuple[int, int] = (1, 1)
     image_size: int | None = None
-    opset: int = DEFAULT_OPSET
+    opset: int | None = None
     uint8_input: bool = False
     top_k: int | None = None
     simplify: bool = True
@@ -61,14 +75,35 @@ class ExportRequest:
             config_for(self.arch, **self.changes)
         if not 1 <= self.batch[0] <= self.batch[1]:
             raise ConfigError(f"batch sizes {self.batch[0]}:{self.batch[1]}: expected 1 <= MIN <= MAX")
-        if self.opset not in OPSETS:
+        if self.opset_version not in OPSETS:
             raise ConfigError(f"--opset {self.opset}: supported are {OPSETS[0]} to {OPSETS[-1]}")
+        if self.precision is Precision.BF16 and self.opset_version < BFLOAT16_OPSET:
+            raise ConfigError(f"--opset {self.opset}: bf16 needs {BFLOAT16_OPSET} or more")
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError(f"--top-k {self.top_k}: must be at least 1")
         if not 0 <= self.seed <= MAX_SEED:
             raise ConfigError(f"--seed {self.seed}: must be from 0 to {MAX_SEED}")
 
     @property
+    def opset_version(self) -> int:
+        """The opset asked for, or the lowest that the precision and target make use of."""
+        if self.opset is not None:
+            return self.opset
+        if self.precision is Precision.FP32:
+            return DEFAULT_OPSET
+        if self.target is Target.GPU:
+            return ATTENTION_OPSET
+        return BFLOAT16_OPSET if self.precision is Precision.BF16 else DEFAULT_OPSET
+
+    @property
     def changes(self) -> dict[str, int]:
         """The fields of the published variant that are asked to be different."""
         return {} if self.image_size is None else {"image_size": self.image_size}
+
+
+def form_of(request: ExportRequest) -> Form:
+    """The form that is fastest for what is asked for; figures: docs/design/graph-forms.md."""
+    if request.target is Target.CPU:
+        return Form.CONVOLUTIONS
+    # No engine fuses attention in float32, so that rows of zeros would only cost there.
+    return Form.TOKENS if request.precision is Precision.FP32 else Form.PACKED

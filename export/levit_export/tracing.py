@@ -18,8 +18,6 @@ from levit_export.passes.names import NameByModulePath
 from levit_export.passes.promises import require_promises
 from levit_export.passes.records import RemoveExporterRecords
 
-DEFAULT_OPSET = 18
-OPSETS = range(18, 24)
 WRAPPED = "network"
 
 
@@ -27,17 +25,29 @@ class DeployedNetwork(nn.Module):
     """What the ONNX graph computes: a network, with pixels normalised before it and the best classes after it.
 
     Takes normalised images (B, 3, S, S) float32 or, when `pixels` is given, RGB pixels (B, S, S, 3) uint8.
-    Returns logits (B, K) and, when `top_k` is given, the probabilities and indices of the best `top_k` classes.
+    Returns logits (B, K) and, when `top_k` is given, the probabilities and indices of the best `top_k` classes. All of
+    these are float32 (indices int64); `dtype` is what `network` itself takes and gives.
     """
 
-    def __init__(self, network: nn.Module, *, pixels: Preprocessing | None, top_k: int | None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        pixels: Preprocessing | None,
+        top_k: int | None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
         self.network = network
+        self.dtype = dtype
         self.top_k = top_k
         self.preprocessing = PixelNormalization(pixels) if pixels else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
-        logits: Tensor = self.network(self.preprocessing(images))
+        normalized = self.preprocessing(images)
+        logits: Tensor = (
+            self.network(normalized) if self.dtype == torch.float32 else self.network(normalized.to(self.dtype)).float()
+        )
         if self.top_k is None:
             return logits
         probabilities, classes = logits.softmax(dim=1).topk(self.top_k, dim=1)

@@ -10,10 +10,11 @@ import torch
 from rounding_helpers import SIDES, golden, logits_and_bounds, random_images, random_model, rung_of
 from torch import Tensor, nn
 
+from levit_deploy.arithmetic import FLOAT32_UNIT_ROUNDOFF, Arithmetic
 from levit_deploy.fusion import fuse
 from levit_deploy.initialization import sample_images
 from levit_deploy.parity import Rung
-from levit_deploy.rounding import FLOAT32_UNIT_ROUNDOFF, logit_bounds
+from levit_deploy.rounding import logit_bounds
 
 
 def shares(rung: Rung) -> np.ndarray:
@@ -73,7 +74,8 @@ def test_bound_is_proportional_to_the_unit_roundoff(factor: float) -> None:
     model, images = copy.deepcopy(random_model("128S", 64)).double(), random_images(64, 3)
     with torch.no_grad():
         logits = model(images)
-    scaled = logit_bounds(model, images, logits, unit_roundoff=factor * FLOAT32_UNIT_ROUNDOFF)
+    deviation = factor * FLOAT32_UNIT_ROUNDOFF
+    scaled = logit_bounds(model, images, logits, arithmetic=Arithmetic(deviation=deviation, accumulation=deviation))
     np.testing.assert_allclose(scaled, factor * logit_bounds(model, images, logits), rtol=1e-2)
 
 

@@ -166,7 +166,7 @@ def test_a_graph_of_another_network_is_refused(make_bundle: BundleFactory) -> No
 
 
 def test_another_precision_is_refused(make_bundle: BundleFactory) -> None:
-    with pytest.raises(ConfigError, match="fp32 bundles only, this one is fp16"):
+    with pytest.raises(ConfigError, match="is fp16, the engine torch-eager takes fp32: choose from onnxruntime"):
         open_runner(make_bundle(precision="fp16"), engine="torch-eager")
 
 

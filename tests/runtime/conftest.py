@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,9 +14,7 @@ from typing import Any
 
 import pytest
 from fixtures_bundle import clean_environment
-
-from levit_export.pipeline import ExportReport, run_export
-from levit_export.request import ExportRequest
+from shared_exports import Exporter, locked, make_exporter, shared_folder
 
 ROOT = Path(__file__).parents[2]
 HEADERS_OF_PACKAGES = ("jpeglib.h", "png.h", "openssl/evp.h")
@@ -26,7 +22,6 @@ TOOLS = ("cmake", "c++", "cc")
 PACKAGES = "g++ cmake make libjpeg-dev libpng-dev libssl-dev doctest-dev pkg-config"
 HEADERS = ROOT / "build" / "onnxruntime-headers"
 
-Exporter = Callable[..., ExportReport]
 Builder = Callable[..., None]
 
 
@@ -65,13 +60,6 @@ def cannot_build() -> str | None:
 def _has_header(name: str) -> bool:
     search = ["c++", "-E", "-x", "c++", "-"]
     return subprocess.run(search, input=f"#include <{name}>\n", text=True, capture_output=True).returncode == 0
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def configure_and_build(folder: Path, **variables: str) -> None:
@@ -115,10 +103,9 @@ def runtime(toolchain: None, tmp_path_factory: pytest.TempPathFactory) -> Runtim
         folder = Path(os.environ["LEVIT_RUNTIME_BUILD"]).resolve()
         configure_and_build(folder)
         return Runtime(folder)
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    shared = shared_folder(tmp_path_factory)
     folder, built = shared / "runtime-build", shared / "runtime-build" / "built"
-    with _locked(shared / "runtime-build.lock"):
+    with locked(shared / "runtime-build.lock"):
         if not built.exists():
             configure_and_build(folder)
             built.touch()
@@ -128,16 +115,7 @@ def runtime(toolchain: None, tmp_path_factory: pytest.TempPathFactory) -> Runtim
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exporter:
     """Export with these options, or return what the same options gave before."""
-    folder: Path = tmp_path_factory.mktemp("exports")
-    done: dict[str, ExportReport] = {}
-
-    def export_once(**options: object) -> ExportReport:
-        key = repr(sorted(options.items()))
-        if key not in done:
-            done[key] = run_export(ExportRequest(output=folder / f"bundle-{len(done)}", **options))
-        return done[key]
-
-    return export_once
+    return make_exporter(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

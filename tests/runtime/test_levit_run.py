@@ -22,6 +22,7 @@ from levit_deploy.architectures import VARIANTS
 from levit_deploy.bundle import GOLDEN, LABELS, MODEL, Golden, open_bundle
 from levit_engines import build
 from levit_engines.cli import classify
+from levit_export.request import Precision, Target
 
 PROBABILITY_TOLERANCE = 1e-6  # relative; kernels of one thread and of several add in another order
 
@@ -60,6 +61,20 @@ def test_every_variant_gives_the_document_of_levit_classify(
     require_alike(json.loads(shown.stdout), python_document(capsys, bundle, *photographs, "--top-k", "7"))
     assert shown.stderr.count("\n") == 1
     assert "untrained weights, the probabilities mean nothing" in shown.stderr
+
+
+@pytest.mark.slow
+def test_half_precision_gives_the_document_of_levit_classify_or_says_what_to_do(
+    runtime: Any, exported: Any, photographs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = {"arch": "128S", "image_size": 64, "target": Target.GPU}
+    bundle = exported(**small, precision=Precision.FP16).bundle.path
+    shown = runtime.run(bundle, *photographs, "--json")
+    assert shown.returncode == 0, shown.stderr
+    require_alike(json.loads(shown.stdout), python_document(capsys, bundle, *photographs))
+    refused = runtime.run(exported(**small, precision=Precision.BF16).bundle.path, photographs[0])
+    assert refused.returncode == 2
+    assert "is bf16, which ONNX Runtime has no kernels for on a CPU" in refused.stderr
 
 
 KINDS = {

@@ -38,17 +38,18 @@ def require_equal(compiled: Any, manifest: Manifest, *, name: str) -> None:
         ("inputs", compiled.inputs, (manifest.input,)),
         ("outputs", compiled.outputs, manifest.outputs),
     ):
-        found, expected = _described(ports), _expected(specifications)
+        found, expected = _described(ports, {one.name for one in specifications}), _expected(specifications)
         if found != expected:
             raise BundleError(
                 f"{name}: {role} are {_text(found)}, manifest.json says {_text(expected)}; export it again"
             )
 
 
-def _described(ports: Iterable[Any]) -> Description:
+def _described(ports: Iterable[Any], wanted: set[str]) -> Description:
+    # A port also has the names of the values that a cast of no effect turned into it.
     return [
         (
-            port.get_any_name(),
+            min(port.get_names(), key=lambda name: (name not in wanted, name), default=""),
             port.get_element_type().to_dtype().name,
             tuple(side.get_length() if side.is_static else _DYNAMIC for side in port.get_partial_shape()),
         )

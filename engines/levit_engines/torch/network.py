@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from levit_deploy.bundle import MODEL, Bundle
-from levit_deploy.errors import ConfigError
 from levit_engines.torch.parameters import fit, read_parameters
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ def rebuild(bundle: Bundle) -> nn.Module:
     It comes from the same constants as the graph, not from its operations: what an exporter did to those is not in it.
 
     Raises:
-        ConfigError: the graph is not float32.
         BundleError: a constant of the graph is none of the network's parameters, or one of those is missing.
     """
     import torch
@@ -30,8 +28,6 @@ def rebuild(bundle: Bundle) -> nn.Module:
     from levit_deploy.model import Levit
 
     manifest = bundle.manifest
-    if manifest.precision != "fp32":
-        raise ConfigError(f"{bundle.path}: PyTorch runs fp32 bundles only, this one is {manifest.precision}")
     with torch.device("meta"):  # no memory, and no numbers drawn from the process's random generator
         network: nn.Module = fuse(Levit(manifest.config))
         if manifest.input.dtype == "uint8":

@@ -13,14 +13,8 @@ from levit_deploy.module_truth import ProbeValues
 from levit_deploy.probes import probes_of
 from levit_engines import open_runner
 from levit_engines.bundle_runner import BundleRunner
-from levit_engines.verification.contents import Contents, graph_stage
-from levit_export.graph_candidate import GraphCandidate, probed
-
-
-def graph_as_written(contents: Contents) -> GraphCandidate:
-    """The graph run node by node, so that what an engine makes of it is a step of its own."""
-    probes = probes_of(contents.bundle.manifest.config)
-    return GraphCandidate(graph_stage(contents.bundle), contents.graph, probes, optimized=False)
+from levit_engines.verification.contents import Contents
+from levit_export.graph_candidate import probed
 
 
 class EngineCandidate:

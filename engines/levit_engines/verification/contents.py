@@ -13,9 +13,10 @@ from levit_deploy.metamorphic import FEWEST_IMAGES
 from levit_deploy.module_truth import ModuleTruth, module_truth_of
 from levit_deploy.rung_record import RungRecord
 from levit_deploy.runner import check_specification
+from levit_engines.catalogue import CATALOGUE
 from levit_export.recipe import recipe_of
 
-ALWAYS_RECORDED = ("eager fp32", "fused", "traced", "onnxruntime")
+ALWAYS_RECORDED = ("eager fp32", "fused", "traced")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,8 @@ def recorded_rungs(bundle: Bundle) -> tuple[RungRecord, ...]:
     if bounds != list(bundle.manifest.golden_tolerance):
         raise BundleError(f"{path}: its bounds are not the tolerances of manifest.json; export the bundle again")
     found = {(rung.stage, rung.batch_size) for rung in records}
-    for stage in dict.fromkeys((*ALWAYS_RECORDED, graph_stage(bundle))):
+    engine = ("onnxruntime",) if bundle.manifest.precision in CATALOGUE["onnxruntime"].precisions else ()
+    for stage in dict.fromkeys((*ALWAYS_RECORDED, graph_stage(bundle), *engine)):
         for size in bundle.manifest.batch_sizes.verified:
             if (stage, size) not in found:
                 raise BundleError(f"{path}: no rung of {stage!r} at batch {size}; export the bundle again")

@@ -16,15 +16,17 @@ from levit_deploy.errors import BundleError, EnvironmentIncompleteError, LevitEr
 from levit_deploy.ladder import Candidate, Measured, Truth, measure, probe_depth
 from levit_deploy.machine import describe_machine, package_versions
 from levit_deploy.metamorphic import batch_suite
+from levit_deploy.probes import probes_of
 from levit_deploy.progress import Observer, StageClock
 from levit_deploy.rung_record import RungRecord
 from levit_engines.catalogue import CATALOGUE
-from levit_engines.verification.candidates import EngineCandidate, graph_as_written, open_engine
+from levit_engines.verification.candidates import EngineCandidate, open_engine
 from levit_engines.verification.contents import Contents, graph_stage, read_contents
 from levit_engines.verification.photographs import load_photographs
 from levit_engines.verification.report import ImageSet, Origin, Stage, VerificationReport
 from levit_engines.verification.request import VerifyRequest
 from levit_export.batch_sizes import sizes_to_verify
+from levit_export.graph_candidate import graph_as_written
 
 READ, WEIGHTS, TRUTH = "read", "weights", "truth"
 EAGER_STAGES = ("eager fp32", "fused")
@@ -87,9 +89,13 @@ def verify(bundle: Bundle, request: VerifyRequest, observer: Observer | None = N
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Evidence:
-    """The truth, in words too, and what it is compared with before the bundle's own graph."""
+    """The truth, in words too, and what it is compared with before the bundle's own graph.
+
+    `truth` has the bounds of the bundle's precision, `exact` those of float32, for the stages before the cast.
+    """
 
     truth: Truth
+    exact: Truth
     sentence: str
     images: str
     stages: tuple[tuple[str, Callable[[], Candidate]], ...] = ()
@@ -108,6 +114,7 @@ def _evidence_of(contents: Contents) -> _Evidence:
     )
     return _Evidence(
         truth=truth,
+        exact=truth,
         sentence="the float64 logits that the bundle carries; give the weights to compute them again",
         images="golden images of the bundle",
     )
@@ -121,10 +128,13 @@ def _evidence_of_weights(contents: Contents, request: VerifyRequest, clock: Stag
         weights = load_weights_under_test(contents, request)
     with clock.stage(TRUTH):
         names, pixels, source = _images(contents, request)
-        truth = weights.truth(names, pixels)
+        precision = contents.bundle.manifest.precision
+        truth = weights.truth(names, pixels, precision)
+        exact = truth if precision == "fp32" else weights.truth(names, pixels, "fp32")
         misses = tuple(weights.misses(truth))
     return _Evidence(
         truth=truth,
+        exact=exact,
         sentence=f"the eager model in float64, from the {weights.loaded.origin} weights",
         images=source,
         stages=tuple(weights.stages()),
@@ -165,10 +175,12 @@ def _climb(contents: Contents, request: VerifyRequest, evidence: _Evidence, cloc
 
     Raises BundleError where a file of the bundle is at fault, and no stage.
     """
-    truth, sizes = evidence.truth, _sizes(contents.bundle)
+    sizes = _sizes(contents.bundle)
     previous: Measured | None = None
-    graph = (graph_stage(contents.bundle), lambda: graph_as_written(contents))
+    written, probes = graph_stage(contents.bundle), probes_of(contents.bundle.manifest.config)
+    graph = (written, lambda: graph_as_written(written, contents.graph, probes))
     for name, make in (*evidence.stages, graph):
+        truth = evidence.exact if name in EAGER_STAGES else evidence.truth
         with clock.stage(name):
             try:
                 candidate = make()
@@ -180,6 +192,7 @@ def _climb(contents: Contents, request: VerifyRequest, evidence: _Evidence, cloc
                 continue
             yield _stage(candidate, truth, measured)
             previous = measured
+    truth = evidence.truth
     for engine in engines_of(contents.bundle, request):
         if engine not in CATALOGUE:  # an entry of the bundle
             yield Stage(name=engine, origin=Origin.UNAVAILABLE, reason="this levit-deploy does not know this engine")
@@ -232,7 +245,8 @@ def engines_of(bundle: Bundle, request: VerifyRequest) -> tuple[str, ...]:
         return request.engines
     distributions = {name: set(CATALOGUE[name].distributions.values()) for name in ("openvino", "onnxruntime-cuda")}
     found = [name for name, needed in distributions.items() if None not in package_versions(needed).values()]
-    return tuple(dict.fromkeys(("onnxruntime", *found, *bundle.manifest.engines)))
+    able = [name for name in ("onnxruntime", *found) if bundle.manifest.precision in CATALOGUE[name].precisions]
+    return tuple(dict.fromkeys((*able, *bundle.manifest.engines)))
 
 
 def _engine_stage(engine: EngineCandidate, truth: Truth, sizes: Sequence[int], previous: Measured | None) -> Stage:

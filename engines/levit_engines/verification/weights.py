@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from levit_deploy.arithmetic import ARITHMETICS
 from levit_deploy.bundle import MODULES, Golden
 from levit_deploy.errors import BundleError, CheckpointError, ConfigError
 from levit_deploy.fusion import fuse
@@ -20,11 +21,11 @@ from levit_deploy.probes import probes_of
 from levit_deploy.reference import EagerCandidate, truth_of
 from levit_engines.verification.contents import Contents, graph_stage
 from levit_engines.verification.request import VerifyRequest
-from levit_export.graph_candidate import GraphCandidate
+from levit_export.graph_candidate import graph_as_written
 from levit_export.loading import UNTRAINED, LoadedWeights, load_weights
 from levit_export.naming import TOP_K_NAMES
-from levit_export.pipeline import trace_network
-from levit_export.request import ExportRequest, Target
+from levit_export.pipeline import cast_and_trace
+from levit_export.request import ExportRequest, Precision, Target
 
 # Unit roundoff of float64 over that of float32: bounds are proportional to it.
 FLOAT64_SHARE = 2.0**-29
@@ -40,9 +41,10 @@ class WeightsUnderTest:
     export: ExportRequest
     contents: Contents
 
-    def truth(self, names: Sequence[str], pixels: NDArray[np.uint8]) -> Truth:
-        """The truth for these images. Raises ParityError when the network gives no finite logits."""
-        return truth_of(self.loaded.model, names, pixels, self.contents.bundle.manifest.preprocessing)
+    def truth(self, names: Sequence[str], pixels: NDArray[np.uint8], precision: str) -> Truth:
+        """The truth for these images, with bounds for `precision`; ParityError when it has no finite logits."""
+        contract = self.contents.bundle.manifest.preprocessing
+        return truth_of(self.loaded.model, names, pixels, contract, arithmetic=ARITHMETICS[precision])
 
     def stages(self) -> Iterator[tuple[str, Callable[[], Candidate]]]:
         """The stages that lead to the bundle's graph, in order; each is made when it is called."""
@@ -54,8 +56,9 @@ class WeightsUnderTest:
             manifest = self.contents.bundle.manifest
 
             def traced() -> Candidate:
-                graph = trace_network(fused(), self.export, manifest.preprocessing, manifest.batch_sizes)
-                return GraphCandidate("traced", graph, probes_of(config), optimized=False)
+                contract, sizes = manifest.preprocessing, manifest.batch_sizes
+                graph, _ = cast_and_trace(fused(), self.export, contract, sizes, _islands(manifest))
+                return graph_as_written("traced", graph, probes_of(config))
 
             yield "traced", traced
 
@@ -134,6 +137,7 @@ def _export_request(manifest: Manifest, request: VerifyRequest) -> ExportRequest
             checkpoint=request.checkpoint,
             pretrained=request.pretrained,
             target=_target(manifest),
+            precision=_precision(manifest),
             batch=(sizes.minimum, sizes.maximum),
             image_size=config.image_size,
             opset=opset,
@@ -150,6 +154,22 @@ def _target(manifest: Manifest) -> Target:
         return Target(manifest.target)
     except ValueError as error:
         raise BundleError(f"manifest.json: unknown target {manifest.target!r}") from error
+
+
+def _precision(manifest: Manifest) -> Precision:
+    try:
+        return Precision(manifest.precision)
+    except ValueError as error:
+        raise BundleError(f"manifest.json: unknown precision {manifest.precision!r}") from error
+
+
+def _islands(manifest: Manifest) -> tuple[str, ...]:
+    """The branches that the export kept in float32."""
+    cast = manifest.graph.get("cast")
+    found = cast.get("float32_modules", []) if isinstance(cast, dict) else []
+    if not (isinstance(found, list) and all(isinstance(path, str) for path in found)):
+        raise BundleError("manifest.json: the modules left in float32 are not a list of paths; export the bundle again")
+    return tuple(found)
 
 
 def _top_k(manifest: Manifest) -> int | None:

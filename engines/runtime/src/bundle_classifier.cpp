@@ -51,6 +51,12 @@ BundleClassifier::BundleClassifier(const std::string& path, const ClassifierOpti
 std::unique_ptr<OnnxRuntimeSession> BundleClassifier::open(const ClassifierOptions& options) {
   const auto built = manifest().engines.find(built_graph_engine);
   const bool on_cpu = options.session.provider == LEVIT_PROVIDER_CPU;
+  if (on_cpu && manifest().precision == "bf16") {
+    throw Error(Status::argument,
+                bundle_.path() +
+                    " is bf16, which ONNX Runtime has no kernels for on a CPU: choose the provider "
+                    "cuda or tensorrt, or export it with --precision fp16");
+  }
   if (on_cpu && options.use_built_graph && built != manifest().engines.end()) {
     std::string reason;
     if (auto session = open_built(options, built->second, reason)) return session;

@@ -41,9 +41,9 @@ def graphs() -> Callable[..., bytes]:
     def graph(**options: Any) -> bytes:
         key = repr(sorted(options.items()))
         if key not in done:
-            request = ExportRequest(image_size=SIDE, **options)
+            request = ExportRequest(**{"image_size": SIDE, **options})
             weights = load_weights(request)
-            contract = preprocessing_for(weights.origin, SIDE)
+            contract = preprocessing_for(weights.origin, weights.model.config.image_size)
             model = trace_network(fuse(weights.model), request, contract, sizes_to_verify(*request.batch))
             done[key] = model.SerializeToString(deterministic=True)
         return done[key]
@@ -53,14 +53,15 @@ def graphs() -> Callable[..., bytes]:
 
 @pytest.fixture
 def traced(make_bundle: Callable[..., Bundle], graphs: Callable[..., bytes]) -> Tracer:
-    """A bundle with the traced graph of a variant at 64 pixels; options are those of an ExportRequest."""
+    """A bundle with the traced graph of a variant, at 64 pixels unless told; options are those of an ExportRequest."""
 
     def make(**options: Any) -> Bundle:
-        request = ExportRequest(image_size=SIDE, **options)
+        request = ExportRequest(**{"image_size": SIDE, **options})
+        side = request.image_size or SIDE
         model = graphs(**options)
         low, high = request.batch
         batch: int | str = "batch" if low != high else low
-        image = (SIDE, SIDE, 3) if request.uint8_input else (3, SIDE, SIDE)
+        image = (side, side, 3) if request.uint8_input else (3, side, side)
         kind = ("uint8", "NHWC") if request.uint8_input else ("float32", "NCHW")
         outputs = [TensorSpecification(name="logits", dtype="float32", layout="NK", shape=(batch, 1000))]
         if request.top_k is not None:
@@ -69,8 +70,9 @@ def traced(make_bundle: Callable[..., Bundle], graphs: Callable[..., bytes]) -> 
         return make_bundle(
             f"{request.arch}-{len(options)}",
             members={MODEL: model},
-            config=config_for(str(request.arch), image_size=SIDE),
-            preprocessing=preprocessing_for("untrained", SIDE),
+            config=config_for(str(request.arch), image_size=side),
+            precision=request.precision.value,
+            preprocessing=preprocessing_for("untrained", side),
             input=TensorSpecification(name="images", dtype=kind[0], layout=kind[1], shape=(batch, *image)),
             outputs=tuple(outputs),
             batch_sizes=sizes_to_verify(low, high),

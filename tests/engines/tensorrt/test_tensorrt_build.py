@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from fixtures_bundle import BundleFactory
 from onnx import TensorProto, helper, numpy_helper
 from tensorrt_fakes import FakeCuda
 
+from levit_deploy import fusion
 from levit_deploy.architectures import VARIANTS
 from levit_deploy.bundle import MODEL, Bundle, open_bundle, sha256_of
 from levit_deploy.bundle_engines import add_engine
@@ -28,9 +30,12 @@ from levit_engines.tensorrt.optional_api import TargetingLibrary
 from levit_engines.tensorrt.order import MODEL as ORDERED_MODEL
 from levit_engines.tensorrt.order import ORDER, PLAN, BuildOrder, Outcome, ProfileOrder
 from levit_engines.tensorrt.process import run_child
+from levit_export import pipeline
+from levit_export.request import Precision, Target
 
 pytestmark = pytest.mark.usefixtures("rtx")
 RTX = "tensorrt-rtx"
+ATTENTION_OPSET = 23
 
 
 def attention_graph(dtype: int, key: int, value: int) -> bytes:
@@ -40,7 +45,7 @@ def attention_graph(dtype: int, key: int, value: int) -> bytes:
     node = helper.make_node("Attention", ["q", "k", "v"], ["y"], name="the_attention")
     outputs = [helper.make_tensor_value_info("y", dtype, [1, 4, 16, value])]
     graph = helper.make_graph([node], "g", inputs, outputs)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", ATTENTION_OPSET)], ir_version=10)
     return bytes(model.SerializeToString())
 
 
@@ -118,6 +123,43 @@ def test_every_variant_builds_and_is_what_the_manifest_promises(traced: Any, arc
         again = planned(bundle.read(MODEL), profile)
         counts = [np.bincount(np.frombuffer(content, np.uint8), minlength=256) for content in (again, plan)]
         assert np.abs(counts[0] - counts[1]).sum() < 1e-4 * len(plan)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [(1, 4), (2, 2)], ids=["dynamic", "static"])
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])
+@pytest.mark.parametrize("arch", VARIANTS)
+def test_every_attention_is_fused_in_half_precision(
+    traced: Any, arch: str, precision: Precision, batch: tuple[int, int]
+) -> None:
+    """At the resolution of the paper: which kernels there are depends on the number of tokens."""
+    bundle = traced(arch=arch, precision=precision, target=Target.GPU, batch=batch, image_size=224)
+    built = build(bundle, RTX, BuildRequest(compute_capabilities=("8.6", "8.9", "12.0")))
+    attention = built.network["attention"]
+    assert (attention["fused"], attention["count"]) == (True, sum(bundle.manifest.config.depths) + 2)
+    kind = {"fp16": "HALF", "bf16": "BF16"}[precision.value]
+    assert kind in built.network["dtypes"]
+    assert len(built.files[PLAN]) < 1.5 * sum(
+        numpy_helper.to_array(tensor).nbytes for tensor in onnx.load_from_string(bundle.read(MODEL)).graph.initializer
+    )
+
+
+def attend_unpadded(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """The operator Attention on queries, keys and values as LeViT has them."""
+    operands, shape = (query, key, value, bias[None]), (*query.shape[:3], value.shape[-1])
+    mixed = torch.onnx.ops.symbolic(
+        "Attention", operands, {"scale": 1.0}, dtype=query.dtype, shape=shape, version=ATTENTION_OPSET
+    )
+    return mixed.transpose(1, 2).flatten(2)
+
+
+def test_without_the_zeros_no_attention_is_fused(traced: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control of the test above."""
+    monkeypatch.setattr(pipeline, "packed_form", lambda fused, **_: fused)
+    monkeypatch.setattr(fusion, "attend", attend_unpadded)
+    bundle = traced(arch="128S", precision=Precision.FP16, target=Target.GPU, batch=(1, 4), seed=1)
+    with pytest.raises(BundleError, match="Key and Value must have the same shape"):
+        build(bundle, RTX, BuildRequest())
 
 
 def test_the_same_input_gives_the_same_bytes_and_another_one_does_not(make_bundle: BundleFactory) -> None:
