@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from fixtures_bundle import clean_environment
@@ -62,37 +62,51 @@ def _has_header(name: str) -> bool:
     return subprocess.run(search, input=f"#include <{name}>\n", text=True, capture_output=True).returncode == 0
 
 
-def configure_and_build(folder: Path, **variables: str) -> None:
-    """Configure and build the repository in `folder`; fails the test with what the tools said."""
+def configure_and_build(folder: Path, *targets: str, preset: str | None = None, **variables: str) -> None:
+    """Configure the repository in `folder` and build `targets`, or all; fails the test with what the tools said."""
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
-    settings = {"CMAKE_BUILD_TYPE": "Release", "Python3_EXECUTABLE": sys.executable}
+    settings = {"Python3_EXECUTABLE": sys.executable}
+    if preset is None:
+        settings["CMAKE_BUILD_TYPE"] = "Release"
     # A warning is an error with the compiler of CI; other compilers warn of other things.
     settings["LEVIT_DEVELOPER_MODE"] = "ON" if os.environ.get("CI") else "OFF"
     settings |= variables
     definitions = [f"-D{name}={value}" for name, value in settings.items()]
     processes = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", "2")
+    chosen = [] if preset is None else ["--preset", preset]
     for command in (
-        ["cmake", "-S", str(ROOT), "-B", str(folder), *generator, *definitions],
-        ["cmake", "--build", str(folder), "--parallel", processes],
+        ["cmake", "-S", str(ROOT), "-B", str(folder), *chosen, *generator, *definitions],
+        ["cmake", "--build", str(folder), "--parallel", processes, "--target", *(targets or ("all",))],
     ):
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
         if result.returncode != 0:
             pytest.fail(f"{' '.join(command)}\n{result.stdout[-6000:]}\n{result.stderr[-6000:]}", pytrace=False)
 
 
+def skip_or_fail(reason: str) -> NoReturn:
+    """What is missing here skips the test; in CI it fails, as everything is installed there."""
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def missing() -> Callable[[str], NoReturn]:
+    """Ends a test for want of a tool that the reason names."""
+    return skip_or_fail
+
+
 @pytest.fixture(scope="session")
 def toolchain() -> None:
-    """Where the runtime cannot be built, tests are skipped; in CI they fail, as a compiler is always there."""
+    """Skips where the runtime cannot be built; fails in CI."""
     reason = cannot_build()
-    if reason is not None and os.environ.get("CI"):
-        pytest.fail(reason, pytrace=False)
     if reason is not None:
-        pytest.skip(reason)
+        skip_or_fail(reason)
 
 
 @pytest.fixture(scope="session")
 def build_runtime(toolchain: None) -> Builder:
-    """Builds the repository in a folder, with variables of CMake."""
+    """Builds targets of the repository in a folder, with a preset or variables of CMake."""
     return configure_and_build
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from fixtures_bundle import BundleFactory, files_below, tiny_model
+from levit_documents import python_document, require_alike
 from onnx.external_data_helper import set_external_data
 from PIL import Image
 
@@ -23,31 +24,6 @@ from levit_deploy.bundle import GOLDEN, LABELS, MODEL, Golden, open_bundle
 from levit_engines import build
 from levit_engines.cli import classify
 from levit_export.request import Precision, Target
-
-PROBABILITY_TOLERANCE = 1e-6  # relative; kernels of one thread and of several add in another order
-
-
-def python_document(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
-    assert classify.main([*map(str, arguments), "--json", "--threads", "1"]) == 0
-    document: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return document
-
-
-def require_alike(found: Any, expected: Any) -> None:
-    """The same document, but for the last digits of probabilities."""
-    assert type(found) is type(expected)
-    if isinstance(expected, dict):
-        assert list(found) == list(expected)
-        for key, value in expected.items():
-            require_alike(found[key], value)
-    elif isinstance(expected, list):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
-            require_alike(one, other)
-    elif isinstance(expected, float):
-        assert found == pytest.approx(expected, rel=PROBABILITY_TOLERANCE)
-    else:
-        assert found == expected
 
 
 @pytest.mark.slow
