@@ -10,6 +10,7 @@ import argparse
 import importlib.util
 import io
 import json
+import math
 import os
 import signal
 import sys
@@ -96,6 +97,18 @@ def positive_int(text: str) -> int:
         value = 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return value
+
+
+def share(text: str) -> float:
+    """An argparse `type`: a share from 0 to below 1, as in 1% or 0.01."""
+    number = text.strip().removesuffix("%")
+    try:
+        value = float(number) / (100 if text.strip().endswith("%") else 1)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share, as in 1% or 0.01")
     return value
 
 

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from levit_deploy.model import Attention, DownsampleAttention, Levit
 from levit_deploy.probes import INPUT_PATH, ROOT_PATH, Probe, Role, probes_of, sample
-from levit_deploy.rounding import RoundingNoise
+from levit_deploy.rounding import Noise
 
 # What the first call of an operation in an attention takes and gives; what a module takes and returns is seen by
 # hooks. A value is taken where it is read, so that code that forgets to compute it is found out.
@@ -33,13 +33,13 @@ ROLE_OF_INPUT = MappingProxyType(
 
 
 @torch.no_grad()
-def record(model: Levit, images: Tensor, *, noise: RoundingNoise | None = None) -> dict[str, NDArray[np.float64]]:
+def record(model: Levit, images: Tensor, *, noise: Noise | None = None) -> dict[str, NDArray[np.float64]]:
     """Sampled values (B, samples) of every probe while `model`, fused or not, sees `images` (B, 3, S, S).
 
     A value that the code of `model` does not compute is left out. With `noise`, the values of a run that it disturbs.
     """
     recorder = _Recorder(model)
-    with recorder.hooked(), noise or nullcontext(), recorder:
+    with recorder.hooked(), noise.over(model) if noise else nullcontext(), recorder:
         logits = model(images)
     flowed = {Probe(INPUT_PATH): images, **recorder.values, Probe("head"): logits}
     return {probe.name: _sampled(flowed[probe], probe, model) for probe in probes_of(model.config) if probe in flowed}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,26 +19,33 @@ from torch import Tensor
 from levit_deploy.arithmetic import FP32, Arithmetic
 from levit_deploy.bundle import Golden
 from levit_deploy.errors import ParityError
+from levit_deploy.fusion import fuse
 from levit_deploy.ladder import Truth
 from levit_deploy.model import Levit
 from levit_deploy.module_truth import ModuleTruth, ProbeValues
 from levit_deploy.preprocessing import Preprocessing, normalize
 from levit_deploy.probes import probes_of
+from levit_deploy.quantization_noise import QuantizationNoise, QuantizedLayer
 from levit_deploy.recording import record
-from levit_deploy.rounding import FAILURE_PROBABILITY, SAFETY, RoundingNoise, logit_bounds
+from levit_deploy.rounding import FAILURE_PROBABILITY, SAFETY, Noise, logit_bounds, rounding_noise
+
+
+@dataclass(frozen=True, slots=True)
+class _Disturbance:
+    """A float64 network, and fresh noise for it that is the same each time."""
+
+    model: Levit
+    noise: Callable[[], Noise]
 
 
 class EagerReference:
     """The inside of the float64 network, computed for the images that are asked about, and then remembered."""
 
-    def __init__(
-        self, model: Levit, images: Tensor, bounds: NDArray[np.float64], offsets: Tensor, arithmetic: Arithmetic
-    ) -> None:
-        self._model = model
+    def __init__(self, disturbance: _Disturbance, images: Tensor, bounds: NDArray[np.float64], offsets: Tensor) -> None:
+        self._disturbance = disturbance
         self._images = images
         self._logit_bounds = bounds
         self._offsets = offsets
-        self._arithmetic = arithmetic
         self._known: dict[tuple[int, ...], ModuleTruth] = {}
 
     def about(self, images: Sequence[int]) -> ModuleTruth:
@@ -55,10 +62,10 @@ class EagerReference:
         bound of the logits has over the largest of as many Gaussian errors.
         """
         inputs = self._images[list(images)]
-        values = record(self._model, inputs)
-        noise = RoundingNoise(self._arithmetic, np.random.Generator(np.random.SFC64(0)))
-        disturbed = record(self._model, noise.disturb_input(inputs, self._offsets), noise=noise)
-        probes = probes_of(self._model.config)
+        model, noise = self._disturbance.model, self._disturbance.noise()
+        values = record(model, inputs)
+        disturbed = record(model, noise.disturb_input(inputs, self._offsets), noise=noise)
+        probes = probes_of(model.config)
         bounds = {
             name: _tail_over_largest(samples.shape[1]) * np.abs(disturbed[name] - samples).max(axis=1)
             for name, samples in values.items()
@@ -80,8 +87,11 @@ def truth_of(
     contract: Preprocessing,
     *,
     arithmetic: Arithmetic = FP32,
+    layers: Mapping[str, QuantizedLayer] | None = None,
 ) -> Truth:
     """Run `pixels`, RGB (n, S, S, 3), through `model` in float64 and derive the bounds of rungs of that arithmetic.
+
+    With `layers`, by path, of rungs of a network whose layers there are quantised.
 
     Raises ParityError when the network gives no finite logits, or none that rounding leaves meaningful.
     """
@@ -90,12 +100,21 @@ def truth_of(
     with torch.no_grad():
         logits = reference(images)
     offsets = (torch.tensor(contract.mean).double() / torch.tensor(contract.std).double()).reshape(3, 1, 1)
-    bounds = logit_bounds(reference, images, logits, subtracted=offsets, arithmetic=arithmetic)
+    disturbance = _disturbance(reference, arithmetic, layers)
+    bounds = logit_bounds(disturbance.model, images, logits, subtracted=offsets, noise=disturbance.noise())
     golden = Golden(names=tuple(names), images=pixels, logits=logits.numpy())
     if not (np.isfinite(golden.logits).all() and np.isfinite(bounds).all()):
         raise ParityError("the network gives logits that are not finite in float64: its weights are unusable")
-    modules = EagerReference(reference, images, bounds, offsets, arithmetic)
+    modules = EagerReference(disturbance, images, bounds, offsets)
     return Truth(golden=golden, bounds=bounds, contract=contract, modules=modules)
+
+
+def _disturbance(reference: Levit, arithmetic: Arithmetic, layers: Mapping[str, QuantizedLayer] | None) -> _Disturbance:
+    if layers is None:
+        return _Disturbance(reference, lambda: rounding_noise(arithmetic))
+    # The layers that integers replace are those of the fused network.
+    generator = np.random.Generator
+    return _Disturbance(fuse(reference), lambda: QuantizationNoise(layers, generator(np.random.SFC64(0))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,8 +30,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -117,12 +118,25 @@ EXACT_OPERATIONS = frozenset(
 )
 
 
+class Noise(Protocol):
+    """Errors that are drawn at random, put where an inexact network makes its own."""
+
+    deviation: float
+    """That of what rounds the logits themselves, as a share of them."""
+
+    def disturb_input(self, images: Tensor, subtracted: Tensor) -> Tensor:
+        """`images` (n, 3, S, S) as rounding leaves them; `subtracted` (3, 1, 1) is what normalising takes away."""
+
+    def over(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """While active, `model` is disturbed."""
+
+
 class RoundingNoise(TorchFunctionMode):
     """While active, every operation returns its result plus a random error of the size rounding would have."""
 
     def __init__(self, arithmetic: Arithmetic, generator: np.random.Generator) -> None:
         super().__init__()
-        self._deviation = arithmetic.deviation
+        self.deviation = arithmetic.deviation
         self._ratio = arithmetic.accumulation / arithmetic.deviation
         self._generator = generator
 
@@ -136,7 +150,11 @@ class RoundingNoise(TorchFunctionMode):
             raise ValueError(f"no rounding error is known for the operation {name!r}")
         # Magnitudes need no more than float32, which halves the cost.
         deviation = LOCAL_ERRORS[name](self._ratio, _single(result), *map(_single, args), **_single(kwargs))
-        return result.add_(deviation.mul_(self.noise(result.shape)), alpha=self._deviation)
+        return result.add_(deviation.mul_(self.noise(result.shape)), alpha=self.deviation)
+
+    def over(self, _: nn.Module) -> RoundingNoise:
+        """See `Noise`; whatever runs is disturbed."""
+        return self
 
     def noise(self, shape: torch.Size) -> Tensor:
         """Independent float32 values of mean 0 and variance 1, uniform on 256 levels.
@@ -148,8 +166,13 @@ class RoundingNoise(TorchFunctionMode):
 
     def disturb_input(self, images: Tensor, subtracted: Tensor) -> Tensor:
         """`images` (n, 3, S, S) as rounding leaves them; `subtracted` (3, 1, 1) is what normalising takes away."""
-        deviation = 2 * self._deviation * (images.abs() + subtracted.abs())
+        deviation = 2 * self.deviation * (images.abs() + subtracted.abs())
         return images + deviation * self.noise(images.shape)
+
+
+def rounding_noise(arithmetic: Arithmetic, seed: int = 0) -> RoundingNoise:
+    """The noise of `arithmetic`, the same on every machine."""
+    return RoundingNoise(arithmetic, np.random.Generator(np.random.SFC64(seed)))
 
 
 def _single(value: Any) -> Any:
@@ -168,28 +191,27 @@ def logit_bounds(
     logits: Tensor,
     *,
     subtracted: Tensor | None = None,
-    arithmetic: Arithmetic = FP32,
-    seed: int = 0,
+    noise: Noise | None = None,
 ) -> NDArray[np.float64]:
-    """The largest |logit error| that rounding explains, one bound for each image: float64 (n,).
+    """The largest |logit error| that `noise`, else the rounding of float32, explains: one for each image, float64 (n,).
 
     `model` is the float64 reference in evaluation, `images` its float64 input (n, 3, S, S) and `logits` its
     output (n, K). `subtracted` is mean / std of the channels, (3, 1, 1): what normalising a pixel takes away, and
     what its rounding therefore grows with.
     """
-    rounding = RoundingNoise(arithmetic, np.random.Generator(np.random.SFC64(seed)))
+    noise = noise or rounding_noise(FP32)
     offsets = images.new_zeros(3, 1, 1) if subtracted is None else subtracted
     # One logit of one draw says little of its deviation: a network with few classes is run more often.
     draws = 1 + math.ceil(LOGITS_WANTED / logits.shape[1])
     errors = []
     for _ in range(draws):
-        noisy = rounding.disturb_input(images, offsets)
-        with rounding:
+        noisy = noise.disturb_input(images, offsets)
+        with noise.over(model):
             disturbed = model(noisy)
         errors.append(disturbed - logits)
     reach = _head_rows(model)
     typical = _typical_ratio(torch.stack(errors, dim=1).abs(), reach)  # (n,)
-    deviations = torch.hypot(typical[:, None] * reach, arithmetic.deviation * logits.abs())  # (n, K)
+    deviations = torch.hypot(typical[:, None] * reach, noise.deviation * logits.abs())  # (n, K)
     tail = math.sqrt(2 * math.log(2 * logits.shape[1] / FAILURE_PROBABILITY))
     bounds: NDArray[np.float64] = (SAFETY * tail * deviations.amax(dim=1)).numpy()
     return bounds

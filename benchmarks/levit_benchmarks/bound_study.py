@@ -32,7 +32,7 @@ from rich.table import Table
 from levit_benchmarks.progress import ProgressDisplay
 from levit_benchmarks.study_inputs import Photograph, find_photographs, kind_of, make_input
 from levit_deploy.architectures import VARIANTS, config_for
-from levit_deploy.arithmetic import FLOAT32_UNIT_ROUNDOFF
+from levit_deploy.arithmetic import FLOAT32_UNIT_ROUNDOFF, FP32
 from levit_deploy.commandline import make_parser, positive_int, print_line, run_command
 from levit_deploy.errors import ConfigError
 from levit_deploy.fusion import fuse
@@ -42,7 +42,7 @@ from levit_deploy.manifest import BatchSizes
 from levit_deploy.model import Levit, create_model
 from levit_deploy.onnxruntime_session import SessionSettings, open_session
 from levit_deploy.preprocessing import Preprocessing, normalize, preprocessing_for
-from levit_deploy.rounding import FAILURE_PROBABILITY, SAFETY, logit_bounds
+from levit_deploy.rounding import FAILURE_PROBABILITY, SAFETY, logit_bounds, rounding_noise
 from levit_export.forms.convolutions import convolution_form
 from levit_export.request import DEFAULT_OPSET
 from levit_export.tracing import DeployedNetwork, trace
@@ -142,7 +142,8 @@ def measure(
     inputs = torch.from_numpy(images).double()
     truth = network.reference(inputs)
     offsets = torch.tensor(contract.mean).double() / torch.tensor(contract.std).double()
-    bounds = logit_bounds(network.reference, inputs, truth, subtracted=offsets.reshape(3, 1, 1), seed=seed)
+    noise = rounding_noise(FP32, seed)
+    bounds = logit_bounds(network.reference, inputs, truth, subtracted=offsets.reshape(3, 1, 1), noise=noise)
     errors = {name: np.abs(infer(images) - truth.numpy()).max(axis=1) for name, infer in network.rungs.items()}
     return {name: error / bounds for name, error in errors.items()}
 

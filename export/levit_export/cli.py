@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from levit_deploy.architectures import VARIANTS
-from levit_deploy.commandline import make_parser, positive_int, print_json, print_line, require_packages, run_command
+from levit_deploy.commandline import (
+    make_parser,
+    positive_int,
+    print_json,
+    print_line,
+    require_packages,
+    run_command,
+    share,
+)
 from levit_deploy.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,10 +46,11 @@ def _export(options: argparse.Namespace) -> int:
     # Only now: these import PyTorch, which --help and mistyped options should not wait for.
     from levit_deploy.progress import StageDisplay
     from levit_export.pipeline import run_export
-    from levit_export.rendering import DESCRIPTIONS, document, print_report
+    from levit_export.rendering import descriptions, document, print_report
 
-    with StageDisplay(DESCRIPTIONS) as display:
-        report = run_export(_request(options), display)
+    request = _request(options)
+    with StageDisplay(descriptions(request)) as display:
+        report = run_export(request, display)
     for note in report.notes:
         print_line(f"note: {note}")
     if options.json:
@@ -52,7 +61,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _request(options: argparse.Namespace) -> ExportRequest:
-    from levit_export.request import ExportRequest, Precision, Target
+    from levit_export.request import Calibration, ExportRequest, Precision, Target
 
     if options.batch is not None and options.dynamic_batch is not None:
         raise ConfigError("--batch and --dynamic-batch exclude each other: give one of them")
@@ -64,6 +73,10 @@ def _request(options: argparse.Namespace) -> ExportRequest:
         pretrained=options.pretrained,
         target=Target(options.target),
         precision=Precision(options.precision),
+        calibration=options.calibration,
+        calibration_method=Calibration(options.calibration_method),
+        min_sqnr_db=options.min_sqnr_db,
+        max_flips=options.max_flips,
         batch=options.dynamic_batch or (options.batch or 1,) * 2,
         image_size=options.image_size,
         opset=options.opset,
@@ -145,11 +158,31 @@ def _add_graph(group: Any) -> None:
         help="hardware the graph form is for (default: cpu)",
     )
     precisions = group.add_mutually_exclusive_group()
-    precisions.add_argument("--precision", choices=("fp32", "fp16", "bf16"), default="fp32", help="(default: fp32)")
-    for short in ("fp16", "bf16"):
+    precisions.add_argument(
+        "--precision", choices=("fp32", "fp16", "bf16", "int8"), default="fp32", help="(default: fp32)"
+    )
+    for short in ("fp16", "bf16", "int8"):
         precisions.add_argument(
             f"--{short}", dest="precision", action="store_const", const=short, help=f"short for --precision {short}"
         )
+    group.add_argument(
+        "--calibration", type=Path, metavar="DIR", help="real images, which int8 takes the ranges of its values from"
+    )
+    group.add_argument(
+        "--calibration-method",
+        choices=("minmax", "percentile", "entropy"),
+        default="minmax",
+        help="how ranges follow from values (default: minmax)",
+    )
+    group.add_argument(
+        "--min-sqnr-db",
+        type=float,
+        metavar="DB",
+        help="keep in float32 the fewest layers with which the calibration images have this ratio of signal to error",
+    )
+    group.add_argument(
+        "--max-flips", type=share, metavar="SHARE", help="the same for the share of best classes that change: 0.5%%"
+    )
     group.add_argument("--batch", type=positive_int, metavar="N", help="static batch size (default: 1)")
     group.add_argument(
         "--dynamic-batch",

@@ -10,7 +10,7 @@ from importlib import metadata
 
 import onnx
 
-from levit_deploy.arithmetic import ARITHMETICS
+from levit_deploy.arithmetic import ARITHMETICS, FP32
 from levit_deploy.bundle import GOLDEN, LABELS, MODEL, MODULES, PARITY, sha256_of
 from levit_deploy.commandline import DISTRIBUTION
 from levit_deploy.ladder import Truth
@@ -22,7 +22,9 @@ from levit_deploy.preprocessing import Preprocessing
 from levit_deploy.rounding import FAILURE_PROBABILITY, SAFETY
 from levit_export.loading import LoadedWeights
 from levit_export.naming import BATCH_AXIS, INPUT_NAME, LOGITS_NAME, TOP_K_NAMES
+from levit_export.precision.calibration import CalibrationSet
 from levit_export.precision.half import CastRecord
+from levit_export.precision.sensitivity import Search
 from levit_export.recipe import recipe_of
 from levit_export.request import ExportRequest, Precision, form_of
 from levit_export.simplification import Simplification
@@ -63,6 +65,36 @@ class Proof:
     batch_checks: tuple[BatchCheck, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What was made of the network: its graph, and the records of how."""
+
+    simplification: Simplification
+    cast: CastRecord | None
+    search: Search | None
+    calibration: CalibrationSet | None
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        """The graph of the bundle."""
+        return self.simplification.model if self.search is None else self.search.quantization.model
+
+    def to_json(self, request: ExportRequest) -> dict[str, object]:
+        """What the manifest says of the precision."""
+        if self.cast is not None:
+            return {"cast": self.cast.to_json()}
+        if self.search is None or self.calibration is None:
+            return {}
+        record = {
+            **self.search.to_json(),
+            "activations": "uint8",
+            "weights": "int8, 7 bits",
+            "method": request.calibration_method.value,
+            "calibration": self.calibration.to_json(),
+        }
+        return {"quantization": record}
+
+
 def stamp(model: onnx.ModelProto, ingredients: Ingredients) -> None:
     """Write the recipe into the file itself, so that it still tells what it is when it is alone."""
     recipe = recipe_of(
@@ -83,10 +115,10 @@ def stamp(model: onnx.ModelProto, ingredients: Ingredients) -> None:
 
 
 def bundle_contents(
-    ingredients: Ingredients, simplification: Simplification, truth: Truth, proof: Proof, cast: CastRecord | None
+    ingredients: Ingredients, made: Made, truth: Truth, proof: Proof
 ) -> tuple[Manifest, Mapping[str, bytes]]:
     """The manifest (still without its list of members) and the content of every member."""
-    model = simplification.model
+    model, simplification = made.model, made.simplification
     members = {
         MODEL: model.SerializeToString(deterministic=True),
         LABELS: ingredients.labels_bytes,
@@ -116,7 +148,7 @@ def bundle_contents(
             "simplified": simplification.kept,
             "simplification": simplification.reason,
             "labels": ingredients.labels_provenance,
-            **({} if cast is None else {"cast": cast.to_json()}),
+            **made.to_json(request),
         },
         parity={"verdict": "pass", "rungs": len(proof.rungs), "worst": decisive_of(proof.rungs).to_json()},
         golden_tolerance=tuple(float(bound) for bound in truth.bounds),
@@ -147,7 +179,7 @@ def _outputs(ingredients: Ingredients) -> tuple[TensorSpecification, ...]:
 
 
 def _ladder(truth: Truth, proof: Proof, precision: Precision) -> dict[str, object]:
-    arithmetic = ARITHMETICS[precision.value]
+    arithmetic = ARITHMETICS.get(precision.value, FP32)  # what int8 rounds is in the graph
     return {
         "truth": "eager model in float64",
         "images": list(truth.golden.names),

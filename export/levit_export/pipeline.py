@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from levit_deploy.arithmetic import ARITHMETICS, FP32, Arithmetic
@@ -21,17 +23,21 @@ from levit_deploy.manifest import BatchSizes
 from levit_deploy.metamorphic import batch_suite, require_checks
 from levit_deploy.model import Levit
 from levit_deploy.parity import Rung
-from levit_deploy.preprocessing import Preprocessing, preprocessing_for
+from levit_deploy.preprocessing import Preprocessing, normalize, preprocessing_for
 from levit_deploy.probes import probes_of
 from levit_deploy.progress import Observer, StageClock
+from levit_deploy.quantization_noise import QuantizedLayer
 from levit_deploy.reference import EagerCandidate, truth_of
 from levit_export.batch_sizes import sizes_to_verify
 from levit_export.forms.convolutions import convolution_form
 from levit_export.forms.packed import packed_form
 from levit_export.graph_candidate import GraphCandidate, graph_as_written
 from levit_export.loading import load_weights
-from levit_export.packing import Ingredients, Proof, bundle_contents, stamp
+from levit_export.packing import Ingredients, Made, Proof, bundle_contents, stamp
+from levit_export.precision.calibration import CalibrationSet, read_calibration
 from levit_export.precision.half import DTYPES, CastRecord, cast_network, island_around
+from levit_export.precision.integers import IMAGES_AT_ONCE, Quantization, Quantizer
+from levit_export.precision.sensitivity import Budget, Search, search
 from levit_export.request import ATTENTION_OPSET, ExportRequest, Form, Precision, form_of
 from levit_export.simplification import Simplification, simplify
 from levit_export.tracing import DeployedNetwork, trace
@@ -72,6 +78,7 @@ def run_export(request: ExportRequest, observer: Observer | None = None) -> Expo
 
     Raises:
         ConfigError: options contradict each other, or the output exists.
+        ImageError: an image to calibrate with cannot be read, or there is none.
         CheckpointError: the checkpoint cannot be used.
         ExportError: the graph breaks a promise.
         ParityError: a stage is further from float64 than rounding explains.
@@ -93,6 +100,7 @@ def run_export(request: ExportRequest, observer: Observer | None = None) -> Expo
             weights.origin, config.image_size, apply_exif_orientation=request.apply_exif_orientation
         )
         batch_sizes = sizes_to_verify(*request.batch)
+        calibration = None if request.calibration is None else read_calibration(request.calibration, contract)
     with clock.stage("fuse"):
         fused = fuse(weights.model)
     ingredients = Ingredients(
@@ -112,22 +120,34 @@ def run_export(request: ExportRequest, observer: Observer | None = None) -> Expo
             stamp(traced, ingredients)
         with clock.stage("simplify"):
             simplification = _simplify(traced, ingredients)
+        found, quantization = None, None
+        if calibration is not None:
+            with clock.stage("quantize"):
+                found = _quantize(simplification.model, fused, calibration, ingredients)
+                quantization = found.quantization
         try:
             with clock.stage("verify"):
-                proof, simplification = gate.verify(traced, simplification)
+                proof, simplification = gate.verify(traced, simplification, quantization)
             break
         except ParityError as error:
             islands = _one_more(islands, error, request.precision)
     with clock.stage("write"):
-        manifest, members = bundle_contents(ingredients, simplification, gate.truth, proof, cast)
+        made = Made(simplification=simplification, cast=cast, search=found, calibration=calibration)
+        manifest, members = bundle_contents(ingredients, made, gate.truth, proof)
         bundle = write_bundle(output, manifest, members, overwrite=request.overwrite)
-    graphs = {"trace": traced, "simplify": simplification.model if simplification.kept else None}
+    graphs = {
+        "trace": traced,
+        "simplify": simplification.model if simplification.kept else None,
+        "quantize": None if quantization is None else quantization.model,
+    }
     details = {"trace": request.target.value, "simplify": simplification.reason}
+    if found is not None:
+        details["quantize"] = found.sentence()
     return ExportReport(
         bundle=bundle,
         stages=_stage_reports(clock.seconds, graphs, details, proof.rungs),
         rungs=proof.rungs,
-        notes=weights.notes,
+        notes=(*weights.notes, *(() if calibration is None else calibration.notes)),
     )
 
 
@@ -147,11 +167,11 @@ def cast_and_trace(
 ) -> tuple[onnx.ModelProto, CastRecord | None]:
     """The ONNX graph of `fused` in the form of the request's target, and what the cast to its precision did.
 
-    In half precision the branches named in `islands` stay in float32. Raises ExportError when the graph breaks a
-    promise, or a weight is beyond the precision.
+    In half precision the branches named in `islands` stay in float32; int8 is made of a float32 graph later. Raises
+    ExportError when the graph breaks a promise, or a weight is beyond the precision.
     """
     form, cast = _form_of(fused, request, islands), None
-    if request.precision is not Precision.FP32:
+    if request.precision in DTYPES:
         form, cast = cast_network(form, request.precision, islands)
     network = DeployedNetwork(
         form,
@@ -176,7 +196,7 @@ def _form_of(fused: Levit, request: ExportRequest, islands: Sequence[str]) -> nn
 def _one_more(islands: tuple[str, ...], error: ParityError, precision: Precision) -> tuple[str, ...]:
     """The branches to keep in float32, now that `error` names a module that half precision breaks; or raise it."""
     island = None if error.module is None else island_around(error.module)
-    if precision is Precision.FP32 or island is None or island in islands or len(islands) == MOST_ISLANDS:
+    if precision not in DTYPES or island is None or island in islands or len(islands) == MOST_ISLANDS:
         raise error
     return (*islands, island)
 
@@ -198,6 +218,26 @@ def _simplify(traced: onnx.ModelProto, ingredients: Ingredients) -> Simplificati
     return simplification
 
 
+def _quantize(model: onnx.ModelProto, fused: Levit, calibration: CalibrationSet, ingredients: Ingredients) -> Search:
+    request, sizes = ingredients.request, ingredients.batch_sizes
+    images = normalize(calibration.pixels, ingredients.contract)
+    inputs = calibration.pixels if request.uint8_input else images
+    size = min(max(sizes.minimum, IMAGES_AT_ONCE), sizes.maximum)
+    order = np.minimum(np.arange(-(-len(inputs) // size) * size), len(inputs) - 1)  # the last image fills up
+    batches = [inputs[rows] for rows in np.split(order, len(order) // size)]
+
+    def logits_of(quantization: Quantization | None) -> NDArray[np.float32]:
+        graph = model if quantization is None else quantization.model
+        candidate = GraphCandidate("quantised", graph, (), optimized=True)
+        return np.concatenate([candidate.infer(batch) for batch in batches])[: len(inputs)]
+
+    budget = Budget(min_sqnr_db=request.min_sqnr_db, max_flips=request.max_flips)
+    quantizer = Quantizer(model, batches, request.calibration_method)
+    found = search(quantizer, fused, images, budget, logits_of)
+    stamp(found.quantization.model, ingredients)
+    return found
+
+
 class _Gate:
     """What every graph of one export has to pass: the ladder and the batch suite."""
 
@@ -213,39 +253,56 @@ class _Gate:
         assert self._own is not None
         return self._own
 
-    def verify(self, traced: onnx.ModelProto, simplification: Simplification) -> tuple[Proof, Simplification]:
+    def verify(
+        self, traced: onnx.ModelProto, simplification: Simplification, quantization: Quantization | None
+    ) -> tuple[Proof, Simplification]:
         """The ladder and the batch suite, all of which hold, and the simplified graph if it held too.
 
         Raises ParityError for the first stage or check that does not hold. A simplified graph that does not hold, or
         that ONNX Runtime refuses, is dropped with that as its reason: the traced graph is there.
         """
         exact = self._exact = self._exact or self._truth_in(FP32)
-        arithmetic = ARITHMETICS[self._precision.value]
-        truth = self._own = self._own or (exact if arithmetic is FP32 else self._truth_in(arithmetic))
+        truth = self._own = self._own or self._own_truth(exact, quantization)
+        # Of int8, the graph that it is made of is float32.
+        written_in = exact if quantization is not None else truth
         probes = probes_of(self._model.config)
         climb = _Climb(self._ingredients.batch_sizes.verified)
         climb.step(EagerCandidate(stage="eager fp32", model=self._model), exact)
         climb.step(EagerCandidate(stage="fused", model=self._fused), exact)
         written = graph_as_written("traced", traced, probes)
-        climb.step(written, truth)
+        climb.step(written, written_in)
         if simplification.kept:
             try:
                 written = graph_as_written("simplified", simplification.model, probes)
-                climb.step(written, truth)
+                climb.step(written, written_in)
             except (ExportError, ParityError) as error:
+                if quantization is not None:
+                    raise
                 simplification = Simplification(traced, kept=False, reason=f"onnxsim's result was not kept: {error}")
+        model = simplification.model
+        if quantization is not None:
+            model = quantization.model
+            written = graph_as_written("quantised", model, probes)
+            climb.step(written, truth)
         engine = written
         if self._precision is not Precision.BF16:  # which ONNX Runtime's CPU provider has no kernels for
-            engine = GraphCandidate("onnxruntime", simplification.model, probes, optimized=True)
+            engine = GraphCandidate("onnxruntime", model, probes, optimized=True)
             climb.step(engine, truth)
         inputs = truth.inputs(pixels=engine.takes_pixels)
         checks = batch_suite(engine.infer, inputs, truth.bounds, self._ingredients.batch_sizes.verified)
         require_checks(checks)
         return Proof(rungs=climb.rungs, batch_checks=checks), simplification
 
-    def _truth_in(self, arithmetic: Arithmetic) -> Truth:
+    def _own_truth(self, exact: Truth, quantization: Quantization | None) -> Truth:
+        """With the bounds of the export's precision."""
+        if quantization is not None:
+            return self._truth_in(FP32, quantization.layers)
+        arithmetic = ARITHMETICS[self._precision.value]
+        return exact if arithmetic is FP32 else self._truth_in(arithmetic)
+
+    def _truth_in(self, arithmetic: Arithmetic, layers: Mapping[str, QuantizedLayer] | None = None) -> Truth:
         contract = self._ingredients.contract
-        return truth_of(self._model, *golden_images(contract), contract, arithmetic=arithmetic)
+        return truth_of(self._model, *golden_images(contract), contract, arithmetic=arithmetic, layers=layers)
 
 
 class _Climb:
@@ -269,6 +326,7 @@ RUNG_OF_STAGE = {
     "fuse": "fused",
     "trace": "traced",
     "simplify": "simplified",
+    "quantize": "quantised",
     "verify": "onnxruntime",
 }
 

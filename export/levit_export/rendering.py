@@ -13,15 +13,23 @@ from rich.text import Text
 from levit_deploy.decoding import printable
 from levit_deploy.parity import decisive_of
 from levit_export.pipeline import ExportReport, StageReport
+from levit_export.request import ExportRequest, Precision
 
 DESCRIPTIONS = {
     "load": "loading weights",
     "fuse": "folding normalisations",
     "trace": "tracing to ONNX",
     "simplify": "simplifying with onnxsim",
+    "quantize": "quantising with ONNX Runtime",
     "verify": "verifying every stage against float64",
     "write": "writing the bundle",
 }
+
+
+def descriptions(request: ExportRequest) -> dict[str, str]:
+    """What each stage of this export does, by its name and in order."""
+    quantized = request.precision is Precision.INT8
+    return {name: text for name, text in DESCRIPTIONS.items() if quantized or name != "quantize"}
 
 
 def print_report(report: ExportReport) -> None:

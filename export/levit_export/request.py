@@ -37,6 +37,15 @@ class Precision(str, Enum):
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"
+    INT8 = "int8"
+
+
+class Calibration(str, Enum):
+    """How the range of a quantised value follows from the values that flowed."""
+
+    MIN_MAX = "minmax"
+    PERCENTILE = "percentile"
+    ENTROPY = "entropy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +53,9 @@ class ExportRequest:
     """One export. Weights come from `checkpoint`, the official file (`pretrained`), or `seed` (untrained).
 
     `batch` is the range of batch sizes that the graph takes; both ends are equal for a static batch. `image_size`
-    is the side of the input in pixels. `opset` defaults to the lowest that has all that the precision and target use.
-    `output` defaults to `./levit-<arch>-<precision>`.
+    is the side of the input in pixels. `calibration` is a folder of real images, which int8 needs; it keeps the fewest
+    layers in float32 with which those images lose no more than `min_sqnr_db` and `max_flips` allow. `opset` defaults to
+    the lowest that has all that the precision and target use, `output` to `./levit-<arch>-<precision>`.
     Raises ConfigError on options that contradict each other.
     """
 
@@ -54,6 +64,10 @@ class ExportRequest:
     pretrained: bool = False
     target: Target = Target.CPU
     precision: Precision = Precision.FP32
+    calibration: Path | None = None
+    calibration_method: Calibration = Calibration.MIN_MAX
+    min_sqnr_db: float | None = None
+    max_flips: float | None = None
     batch: tuple[int, int] = (1, 1)
     image_size: int | None = None
     opset: int | None = None
@@ -79,17 +93,35 @@ class ExportRequest:
             raise ConfigError(f"--opset {self.opset}: supported are {OPSETS[0]} to {OPSETS[-1]}")
         if self.precision is Precision.BF16 and self.opset_version < BFLOAT16_OPSET:
             raise ConfigError(f"--opset {self.opset}: bf16 needs {BFLOAT16_OPSET} or more")
+        self._check_calibration()
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError(f"--top-k {self.top_k}: must be at least 1")
         if not 0 <= self.seed <= MAX_SEED:
             raise ConfigError(f"--seed {self.seed}: must be from 0 to {MAX_SEED}")
+
+    def _check_calibration(self) -> None:
+        if self.precision is not Precision.INT8:
+            if self.calibration is not None:
+                raise ConfigError(f"--calibration: only int8 has ranges to calibrate, not {self.precision.value}")
+            if self.min_sqnr_db is not None or self.max_flips is not None:
+                raise ConfigError(f"--min-sqnr-db and --max-flips: a budget is for int8, not {self.precision.value}")
+            return
+        if self.calibration is None:
+            raise ConfigError(
+                "int8 needs --calibration DIR with images of the kind that the network will see, some hundreds of "
+                "them: the ranges of random input say nothing about theirs, and the accuracy would be lost unnoticed"
+            )
+        if self.target is Target.GPU:
+            raise ConfigError(
+                "--precision int8 is for --target cpu: for a GPU choose --fp16, whose attention TensorRT fuses"
+            )
 
     @property
     def opset_version(self) -> int:
         """The opset asked for, or the lowest that the precision and target make use of."""
         if self.opset is not None:
             return self.opset
-        if self.precision is Precision.FP32:
+        if self.precision in (Precision.FP32, Precision.INT8):
             return DEFAULT_OPSET
         if self.target is Target.GPU:
             return ATTENTION_OPSET
@@ -103,6 +135,8 @@ class ExportRequest:
 
 def form_of(request: ExportRequest) -> Form:
     """The form that is fastest for what is asked for; figures: docs/design/graph-forms.md."""
+    if request.precision is Precision.INT8:
+        return Form.TOKENS
     if request.target is Target.CPU:
         return Form.CONVOLUTIONS
     # No engine fuses attention in float32, so that rows of zeros would only cost there.

@@ -10,11 +10,11 @@ import torch
 from rounding_helpers import SIDES, golden, logits_and_bounds, random_images, random_model, rung_of
 from torch import Tensor, nn
 
-from levit_deploy.arithmetic import FLOAT32_UNIT_ROUNDOFF, Arithmetic
+from levit_deploy.arithmetic import FLOAT32_UNIT_ROUNDOFF, FP32, Arithmetic
 from levit_deploy.fusion import fuse
 from levit_deploy.initialization import sample_images
 from levit_deploy.parity import Rung
-from levit_deploy.rounding import logit_bounds
+from levit_deploy.rounding import logit_bounds, rounding_noise
 
 
 def shares(rung: Rung) -> np.ndarray:
@@ -58,10 +58,10 @@ def test_bound_depends_on_the_seed_alone() -> None:
     with torch.no_grad():
         logits = model(images)
     torch.manual_seed(1)
-    first = logit_bounds(model, images, logits, seed=5)
+    first = logit_bounds(model, images, logits, noise=rounding_noise(FP32, 5))
     torch.manual_seed(2)
-    np.testing.assert_array_equal(logit_bounds(model, images, logits, seed=5), first)
-    other = logit_bounds(model, images, logits, seed=6)
+    np.testing.assert_array_equal(logit_bounds(model, images, logits, noise=rounding_noise(FP32, 5)), first)
+    other = logit_bounds(model, images, logits, noise=rounding_noise(FP32, 6))
     assert (other != first).all()
     np.testing.assert_allclose(other, first, rtol=0.5)
     assert first.dtype == np.float64
@@ -75,7 +75,8 @@ def test_bound_is_proportional_to_the_unit_roundoff(factor: float) -> None:
     with torch.no_grad():
         logits = model(images)
     deviation = factor * FLOAT32_UNIT_ROUNDOFF
-    scaled = logit_bounds(model, images, logits, arithmetic=Arithmetic(deviation=deviation, accumulation=deviation))
+    arithmetic = Arithmetic(deviation=deviation, accumulation=deviation)
+    scaled = logit_bounds(model, images, logits, noise=rounding_noise(arithmetic))
     np.testing.assert_allclose(scaled, factor * logit_bounds(model, images, logits), rtol=1e-2)
 
 

@@ -15,6 +15,7 @@ NEED_TORCH = (
     "levit_deploy.checkpoints",
     "levit_deploy.fusion",
     "levit_deploy.initialization",
+    "levit_deploy.quantization_noise",
     "levit_deploy.recording",
     "levit_deploy.reference",
     "levit_deploy.rounding",
@@ -25,6 +26,8 @@ NEED_TORCH = (
     "levit_benchmarks.defects",
     "levit_benchmarks.graph_defects",
     "levit_benchmarks.study_inputs",
+    "levit_benchmarks.precision_study",
+    "levit_benchmarks.trained_digits",
     "levit_benchmarks.peers.timm_export",
     "levit_benchmarks.peers.transformers_export",
 )

@@ -40,6 +40,17 @@ def test_every_variant_gives_the_document_of_levit_classify(
 
 
 @pytest.mark.slow
+def test_int8_gives_the_document_of_levit_classify(
+    runtime: Any, exported: Any, photographs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    calibration = photographs[0].parent
+    bundle = exported(arch="128S", image_size=64, precision=Precision.INT8, calibration=calibration).bundle.path
+    shown = runtime.run(bundle, *photographs, "--json")
+    assert shown.returncode == 0, shown.stderr
+    require_alike(json.loads(shown.stdout), python_document(capsys, bundle, *photographs))
+
+
+@pytest.mark.slow
 def test_half_precision_gives_the_document_of_levit_classify_or_says_what_to_do(
     runtime: Any, exported: Any, photographs: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from levit_deploy.commandline import make_parser, positive_int, print_json, print_line, run_command
+from levit_deploy.commandline import make_parser, positive_int, print_json, print_line, run_command, share
 from levit_deploy.errors import ConfigError, ImageError
 from levit_deploy.threads import available_threads
 from levit_engines import ENGINES
@@ -251,18 +250,6 @@ def _journal_path(output: Path, role: str) -> Path:
     return output.absolute().parent / f".{output.name}.{role}.journal"
 
 
-def _budget(text: str) -> float:
-    """An argparse `type`: a share such as 1% or 0.1%."""
-    number = text.strip().removesuffix("%")
-    try:
-        value = float(number) / (100 if text.strip().endswith("%") else 1)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share of the accuracy, as in 1% or 0.01")
-    return value
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser(PROGRAM, DESCRIPTION, f"{PROGRAM} levit-384-int8 --data imagenet/val --against levit-384-fp32")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle's folder")
@@ -281,7 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     judged.add_argument(
         "--budget",
-        type=_budget,
+        type=share,
         default=DEFAULT_BUDGET,
         metavar="SHARE",
         help="of the reference's top-1 may be lost: 1%% (default), 0.1%%, …",

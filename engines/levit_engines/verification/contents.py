@@ -33,6 +33,8 @@ class Contents:
 
 def graph_stage(bundle: Bundle) -> str:
     """The name of the ladder's stage that the bundle's graph is."""
+    if bundle.manifest.precision == "int8":
+        return "quantised"
     return "simplified" if bundle.manifest.graph.get("simplified") else "traced"
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from levit_deploy.blame import find_culprit
 from levit_deploy.bundle import Bundle
 from levit_deploy.errors import BundleError, EnvironmentIncompleteError, LevitError
+from levit_deploy.image_folder import load_photographs
 from levit_deploy.ladder import Candidate, Measured, Truth, measure, probe_depth
 from levit_deploy.machine import describe_machine, package_versions
 from levit_deploy.metamorphic import batch_suite
@@ -22,14 +23,13 @@ from levit_deploy.rung_record import RungRecord
 from levit_engines.catalogue import CATALOGUE
 from levit_engines.verification.candidates import EngineCandidate, open_engine
 from levit_engines.verification.contents import Contents, graph_stage, read_contents
-from levit_engines.verification.photographs import load_photographs
 from levit_engines.verification.report import ImageSet, Origin, Stage, VerificationReport
 from levit_engines.verification.request import VerifyRequest
 from levit_export.batch_sizes import sizes_to_verify
 from levit_export.graph_candidate import graph_as_written
 
 READ, WEIGHTS, TRUTH = "read", "weights", "truth"
-EAGER_STAGES = ("eager fp32", "fused")
+FLOAT32_STAGES = ("eager fp32", "fused")
 DESCRIPTIONS = {
     READ: "checking the hash of every file",
     WEIGHTS: "loading the weights",
@@ -38,13 +38,14 @@ DESCRIPTIONS = {
     "fused": "its normalisations folded",
     "traced": "the graph as it was traced, node by node",
     "simplified": "the simplified graph, node by node",
+    "quantised": "the graph with its layers on integers, node by node",
 }
 RECORDED_PACKAGES = ("levit-deploy", "torch", "onnx", "onnxruntime", "numpy", "pillow")
 
 
 def steps(bundle: Bundle, request: VerifyRequest) -> Mapping[str, str]:
     """The steps that `verify` takes, in order, with a description each."""
-    names = [READ, *((WEIGHTS, TRUTH, *EAGER_STAGES) if request.from_weights else ())]
+    names = [READ, *((WEIGHTS, TRUTH, *FLOAT32_STAGES) if request.from_weights else ())]
     if request.from_weights and graph_stage(bundle) != "traced":
         names.append("traced")
     names.append(graph_stage(bundle))
@@ -179,8 +180,10 @@ def _climb(contents: Contents, request: VerifyRequest, evidence: _Evidence, cloc
     previous: Measured | None = None
     written, probes = graph_stage(contents.bundle), probes_of(contents.bundle.manifest.config)
     graph = (written, lambda: graph_as_written(written, contents.graph, probes))
+    # Of int8, the traced graph is float32 too.
+    float32 = (*FLOAT32_STAGES, *(("traced",) if written == "quantised" else ()))
     for name, make in (*evidence.stages, graph):
-        truth = evidence.exact if name in EAGER_STAGES else evidence.truth
+        truth = evidence.exact if name in float32 else evidence.truth
         with clock.stage(name):
             try:
                 candidate = make()

@@ -25,6 +25,7 @@ from levit_export.graph_candidate import graph_as_written
 from levit_export.loading import UNTRAINED, LoadedWeights, load_weights
 from levit_export.naming import TOP_K_NAMES
 from levit_export.pipeline import cast_and_trace
+from levit_export.precision.integers import quantized_layers
 from levit_export.request import ExportRequest, Precision, Target
 
 # Unit roundoff of float64 over that of float32: bounds are proportional to it.
@@ -44,6 +45,8 @@ class WeightsUnderTest:
     def truth(self, names: Sequence[str], pixels: NDArray[np.uint8], precision: str) -> Truth:
         """The truth for these images, with bounds for `precision`; ParityError when it has no finite logits."""
         contract = self.contents.bundle.manifest.preprocessing
+        if precision == "int8":
+            return truth_of(self.loaded.model, names, pixels, contract, layers=quantized_layers(self.contents.graph))
         return truth_of(self.loaded.model, names, pixels, contract, arithmetic=ARITHMETICS[precision])
 
     def stages(self) -> Iterator[tuple[str, Callable[[], Candidate]]]:
@@ -131,13 +134,16 @@ def _export_request(manifest: Manifest, request: VerifyRequest) -> ExportRequest
     if type(opset) is not int:
         raise BundleError(f"manifest.json: the graph's opset is {opset!r}; export the bundle again")
     sizes, config = manifest.batch_sizes, manifest.config
+    target, precision = _target(manifest), _precision(manifest)
+    if precision is Precision.INT8:  # made of the float32 graph in the form of tokens, which GPUs get
+        target, precision = Target.GPU, Precision.FP32
     try:
         return ExportRequest(
             arch=config.arch,
             checkpoint=request.checkpoint,
             pretrained=request.pretrained,
-            target=_target(manifest),
-            precision=_precision(manifest),
+            target=target,
+            precision=precision,
             batch=(sizes.minimum, sizes.maximum),
             image_size=config.image_size,
             opset=opset,

@@ -1,4 +1,4 @@
-"""The user's photographs, as the network sees them."""
+"""The user's photographs, as the network sees them: to verify with, to calibrate with."""
 
 from __future__ import annotations
 
