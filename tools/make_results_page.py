@@ -177,7 +177,8 @@ def verdict_study_section(result: dict[str, Any]) -> str:
             _provenance(result),
             "",
             f"Measured by `python -m levit_benchmarks.verdict_study BUNDLE --runs {summary['runs']} --rounds "
-            f"{settings['rounds']} --min-seconds {settings['min_seconds']:g} --json FILE`.",
+            f"{settings['rounds']} --processes {settings['processes']} --min-seconds {settings['min_seconds']:g} "
+            "--json FILE`.",
             "",
         ]
     )

@@ -110,6 +110,7 @@ def settings_for(bundles: Sequence[Path], engine: str, rounds: int) -> BenchSett
         engines=(engine,),
         batches=(BATCH,),
         rounds=rounds,
+        processes=1,  # networks that differ by a percent are not told apart here
         burst=BURST,
         against=tuple(Against(peer=network.lower(), engine=engine) for network in others),
     )

@@ -1,8 +1,8 @@
 """How often levit-bench's verdicts are wrong, and whether they find a slow-down of 5 %, on the machine at hand.
 
-Every run opens three fresh processes on one bundle and one engine. Two are alike; the planted one waits, busily, for
-5 % of the time that each of its calls took. The verdict on the two that are alike should be "cannot tell", that on the
-planted one "slower". The rounds are those of levit-bench.
+Every run times three candidates on one bundle and one engine, in the rounds and processes of levit-bench. Two are
+alike; the planted one waits, busily, for 5 % of the time that each of its calls took. The verdict on the two that are
+alike should be "cannot tell", that on the planted one "slower".
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from levit_benchmarks.bench.engine_subject import EngineSubject, import_engine
 from levit_benchmarks.bench.record import SINGLE_STREAM, Candidate
 from levit_benchmarks.bench.rounds import BurstLength, Crew, run_rounds
-from levit_benchmarks.bench.settings import DEFAULT_BURST, DEFAULT_ROUNDS
+from levit_benchmarks.bench.settings import DEFAULT_BURST, DEFAULT_PROCESSES, DEFAULT_ROUNDS
 from levit_benchmarks.bench.subject import Order
 from levit_benchmarks.bench.summary import CANNOT_TELL, SLOWER, Verdict, image_time_s, verdict_on
 from levit_benchmarks.machine import environment
@@ -107,14 +107,14 @@ class StudyRun:
         return verdict_on([a / b for a, b in zip(self.times_s[name], self.times_s[BASELINE], strict=True)])
 
 
-def run_once(order: Order, *, share: float, rounds: int, length: BurstLength) -> StudyRun:
-    """One run with fresh processes."""
+def run_once(order: Order, *, share: float, rounds: int, processes: int, length: BurstLength) -> StudyRun:
+    """One run."""
     shares = {BASELINE: 0.0, SAME: 0.0, PLANTED: share}
     crews: list[Crew] = []
     try:
         for name, part in shares.items():
             crews.append(Crew(replace(order, name=name, peer=MODULE, options={SHARE: str(part)}), 1))
-        done = run_rounds(crews, rounds=rounds, length=length)
+        done = run_rounds(crews, rounds=rounds, length=length, processes=processes)
     finally:
         for crew in crews:
             crew.close()
@@ -164,6 +164,7 @@ def _document(options: argparse.Namespace, runs: Sequence[StudyRun]) -> dict[str
         "threads": options.threads,
         "batch": options.batch,
         "rounds": options.rounds,
+        "processes": options.processes,
         "min_seconds": options.min_seconds,
         "planted_share": options.slower,
     }
@@ -190,7 +191,10 @@ def _study(options: argparse.Namespace) -> int:
     runs: list[StudyRun] = []
     with ProgressDisplay(options.runs) as display:
         for _ in range(options.runs):
-            runs.append(run_once(order, share=options.slower, rounds=options.rounds, length=length))
+            run = run_once(
+                order, share=options.slower, rounds=options.rounds, processes=options.processes, length=length
+            )
+            runs.append(run)
             # Kept after every run: a study of hours is not lost to an interrupt.
             content = (json.dumps(_document(options, runs), allow_nan=False) + "\n").encode("ascii")
             write_result(path, content, overwrite=True)
@@ -215,6 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that levit-export wrote")
     parser.add_argument("--runs", type=positive_int, default=60, help="default: %(default)s")
     parser.add_argument("--rounds", type=positive_int, default=DEFAULT_ROUNDS, help="of a run (default: %(default)s)")
+    parser.add_argument("--processes", type=positive_int, default=DEFAULT_PROCESSES, help="default: %(default)s")
     parser.add_argument("--min-seconds", type=float, default=DEFAULT_BURST.seconds, help="default: %(default)s")
     parser.add_argument("--engine", default="onnxruntime", help="default: %(default)s")
     parser.add_argument("--threads", type=positive_int, default=available_threads(), help="default: %(default)s")

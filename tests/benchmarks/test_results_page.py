@@ -45,6 +45,7 @@ def test_the_study_of_verdicts_says_its_rates_with_intervals(script):
                 "threads": 2,
                 "batch": 1,
                 "rounds": 40,
+                "processes": 4,
                 "min_seconds": 0.2,
                 "planted_share": 0.05,
             },
@@ -60,7 +61,7 @@ def test_the_study_of_verdicts_says_its_rates_with_intervals(script):
     assert "| two alike: told apart | 0 | 0.0% | 0.0% to 6.0% | at most 5% |" in text
     assert "| slower by 5%: found slower | 58 | 96.7% | 88.5% to 99.6% | at least 90% |" in text
     assert "stolen by the hypervisor 1% to 12%" in text
-    assert "--runs 60 --rounds 40 --min-seconds 0.2" in text
+    assert "--runs 60 --rounds 40 --processes 4 --min-seconds 0.2" in text
 
 
 def test_the_headline_stands_beside_what_was_published(script):

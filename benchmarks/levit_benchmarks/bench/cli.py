@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from levit_benchmarks.bench.record import SCENARIOS
-from levit_benchmarks.bench.settings import DEFAULT_BURST, DEFAULT_ROUNDS, Against, BenchSettings
+from levit_benchmarks.bench.settings import DEFAULT_BURST, DEFAULT_PROCESSES, DEFAULT_ROUNDS, Against, BenchSettings
 from levit_benchmarks.peers.registry import PEERS
 from levit_deploy.commandline import (
     comma_separated,
@@ -84,6 +84,7 @@ def _settings(arguments: argparse.Namespace) -> BenchSettings:
         scenario=arguments.scenario,
         rounds=arguments.rounds,
         burst=BurstLength(seconds=arguments.min_seconds, count=arguments.min_count),
+        processes=arguments.processes,
         against=tuple(map(Against.from_text, each_once(arguments.against))),
         checkpoint=arguments.checkpoint,
         cold_starts=arguments.cold_start,
@@ -136,6 +137,13 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT_BURST.count,
         metavar="N",
         help="calls of every candidate in every round (default: %(default)s)",
+    )
+    long.add_argument(
+        "--processes",
+        type=positive_int,
+        default=DEFAULT_PROCESSES,
+        metavar="N",
+        help="of every candidate, one after the other, that share the rounds (default: %(default)s)",
     )
     results = parser.add_argument_group("results")
     results.add_argument("--json", action="store_true", help="print one JSON document instead of tables")

@@ -1,7 +1,8 @@
 """Rounds: every candidate in turn, all others frozen meanwhile.
 
 Idle thread pools spin for tens of milliseconds and would take the CPUs from whoever is timed, so every process is
-stopped until its turn comes; then it makes some untimed calls first.
+stopped until its turn comes; then it makes some untimed calls first. Where its memory lies is a process's luck, worth
+a percent or two as long as it lives, so the rounds are shared by several of each candidate.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from levit_benchmarks.bench.process import OPEN_TIMEOUT_S, REPLY_TIMEOUT_S, Work
 from levit_benchmarks.bench.protocol import candidate_from_json
 from levit_benchmarks.bench.record import Burst, Candidate, Round, Sessions
 from levit_benchmarks.bench.subject import Order
+from levit_benchmarks.machine import BenchmarkError
 
 T = TypeVar("T")
 WARM_UP_S, WARM_UP_CALLS = 1.0, 3
@@ -35,23 +37,24 @@ class BurstLength:
 class Crew:
     """The processes of one candidate: one for each of its sessions. Frozen except within a burst."""
 
+    candidate: Candidate
+
     def __init__(self, order: Order, sessions: int) -> None:
         """Open, check and warm up every session, one after the other. Raises what a worker raises."""
         self.sessions = Sessions(sessions=sessions, threads=order.threads)
-        self._workers: list[Worker] = []
         self.frequencies_mhz: tuple[float, ...] = ()
         """What the clocks were at the end of its last calls; none where they cannot be read."""
-        try:
-            for _ in range(sessions):
-                worker = Worker(order)
-                self._workers.append(worker)
-                self.candidate: Candidate = candidate_from_json(worker.reply(OPEN_TIMEOUT_S)["candidate"])
-                worker.ask("calls", seconds=WARM_UP_S, count=WARM_UP_CALLS)
-                worker.reply()
-                worker.freeze()
-        except BaseException:
-            self.close()
-            raise
+        self._order = order
+        self._workers: list[Worker] = []
+        self._earlier_peak_rss_bytes = 0
+        self.candidate = self._open()
+
+    def renew(self) -> None:
+        """End its processes and open others in their place. Raises BenchmarkError when those time another file."""
+        self._earlier_peak_rss_bytes = self.peak_rss_bytes()
+        self.close()
+        if self._open().timed_sha256 != self.candidate.timed_sha256:
+            raise BenchmarkError(f"{self.name}: its files changed while it was timed; run again")
 
     @property
     def name(self) -> str:
@@ -74,14 +77,14 @@ class Crew:
         return burst
 
     def peak_rss_bytes(self) -> int:
-        """The largest resident sets of its processes, added up; what they share is counted for each."""
+        """The largest resident sets of its processes at one time, added up; what they share is counted for each."""
         total = 0
         for worker in self._workers:
             worker.thaw()
             worker.ask("memory")
             total += int(worker.reply()["peak_rss_bytes"])
             worker.freeze()
-        return total
+        return max(total, self._earlier_peak_rss_bytes)
 
     def cpu_s(self) -> float:
         """CPU time that its processes have taken so far."""
@@ -91,6 +94,7 @@ class Crew:
         """End its processes."""
         for worker in self._workers:
             worker.close()
+        self._workers = []
 
     def __enter__(self) -> Crew:  # noqa: PYI034 (Python 3.10 has no typing.Self)
         return self
@@ -99,6 +103,20 @@ class Crew:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _open(self) -> Candidate:
+        try:
+            for _ in range(self.sessions.sessions):
+                worker = Worker(self._order)
+                self._workers.append(worker)
+                candidate = candidate_from_json(worker.reply(OPEN_TIMEOUT_S)["candidate"])
+                worker.ask("calls", seconds=WARM_UP_S, count=WARM_UP_CALLS)
+                worker.reply()
+                worker.freeze()
+        except BaseException:
+            self.close()
+            raise
+        return candidate
 
     def _calls(self, length: BurstLength) -> Burst:
         for worker in self._workers:
@@ -122,16 +140,30 @@ def turns(names: Sequence[T], number: int) -> tuple[T, ...]:
 
 
 def run_rounds(
-    crews: Sequence[Crew], *, rounds: int, length: BurstLength, on_burst: Callable[[str], None] = lambda _: None
+    crews: Sequence[Crew],
+    *,
+    rounds: int,
+    length: BurstLength,
+    processes: int = 1,
+    on_step: Callable[[str], None] = lambda _: None,
 ) -> tuple[Round, ...]:
-    """Time every crew in every round; `on_burst` is told the name of each that is done."""
+    """Time every crew in every round; `on_step` is told the name of each that is timed or opened anew.
+
+    Crews are renewed so often that `processes` of them, one after the other, share the rounds: those from
+    `rounds * k / processes` on are of the k-th.
+    """
     by_name = {crew.name: crew for crew in crews}
     done = []
     for number in range(rounds):
+        order = turns(tuple(by_name), number)
+        if number and number * processes // rounds != (number - 1) * processes // rounds:
+            for name in order:
+                by_name[name].renew()
+                on_step(name)
         meter, bursts = ConditionsMeter(_own_cpu_s(crews)), {}
-        for name in turns(tuple(by_name), number):
+        for name in order:
             bursts[name] = by_name[name].burst(length)
-            on_burst(name)
+            on_step(name)
         frequencies_mhz = [frequency for crew in crews for frequency in crew.frequencies_mhz]
         done.append(Round(bursts=bursts, conditions=meter.read(_own_cpu_s(crews), frequencies_mhz)))
     return tuple(done)

@@ -94,7 +94,7 @@ def steps(settings: BenchSettings) -> int:
     """About how many bursts and fresh processes a run has, for a progress display."""
     engines = len(settings.bundles) * len(settings.engines)
     candidates = engines + len(settings.bundles) * len(settings.against)
-    bursts = len(settings.batches) * candidates * (settings.rounds + 1)
+    bursts = len(settings.batches) * candidates * (settings.rounds + min(settings.processes, settings.rounds))
     starts = settings.cold_starts + bool(settings.cold_starts)
     return bursts + candidates * starts + engines * settings.end_to_end
 
@@ -190,7 +190,8 @@ def _measure_group(opened: Opened, peers: _Peers, batch: int, failed: dict[str, 
             crews,
             rounds=settings.rounds,
             length=settings.burst,
-            on_burst=lambda name: observer.advance(1, f"batch {batch}: {name}"),
+            processes=settings.processes,
+            on_step=lambda name: observer.advance(1, f"batch {batch}: {name}"),
         )
         return Group(
             scenario=settings.scenario,

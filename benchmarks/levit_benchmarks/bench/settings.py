@@ -12,6 +12,7 @@ from levit_deploy.errors import ConfigError
 
 # Many short rounds: on a noisy machine rounds differ by more than the calls of one.
 DEFAULT_ROUNDS, DEFAULT_BURST = 40, BurstLength(seconds=0.2, count=3)
+DEFAULT_PROCESSES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,8 @@ class Against:
 class BenchSettings:
     """One run. The first bundle on the first engine is the baseline; `threads` is what one candidate may use in all.
 
+    The rounds are shared by `processes` of every candidate, one after the other, as far as there are rounds for them.
+
     `cold_starts` fresh processes of every engine are started where it is not 0. `checkpoint` holds the weights of the
     bundles, which peers need where they are not untrained.
     """
@@ -48,6 +51,7 @@ class BenchSettings:
     scenario: str = SINGLE_STREAM
     rounds: int = DEFAULT_ROUNDS
     burst: BurstLength = DEFAULT_BURST
+    processes: int = DEFAULT_PROCESSES
     against: tuple[Against, ...] = ()
     checkpoint: Path | None = None
     cold_starts: int = 0
@@ -59,8 +63,9 @@ class BenchSettings:
                 raise ConfigError(f"{name}: needed is at least one, and none twice, got {', '.join(map(str, values))}")
         if self.scenario not in SCENARIOS:
             raise ConfigError(f"unknown scenario {self.scenario!r}: choose from {', '.join(SCENARIOS)}")
-        if min(self.threads, self.rounds, self.burst.count, *self.batches) < 1 or not 0 < self.burst.seconds < 3600:
-            raise ConfigError("threads, rounds, batch sizes, calls and seconds of a burst must be above 0")
+        counts = (self.threads, self.rounds, self.processes, self.burst.count, *self.batches)
+        if min(counts) < 1 or not 0 < self.burst.seconds < 3600:
+            raise ConfigError("threads, rounds, processes, batch sizes, calls and seconds of a burst must be above 0")
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values; of paths only the names, which are nobody's secret."""
@@ -73,6 +78,7 @@ class BenchSettings:
             "rounds": self.rounds,
             "min_seconds": self.burst.seconds,
             "min_count": self.burst.count,
+            "processes": self.processes,
             "against": [against.text for against in self.against],
             "checkpoint": None if self.checkpoint is None else self.checkpoint.name,
             "cold_starts": self.cold_starts,

@@ -94,7 +94,7 @@ def search(
         for option in chosen:
             clock.tell(f"opening {option.name}")
             crews.append(stack.enter_context(Crew(option.order, option.sessions.sessions)))
-        rounds = run_rounds(crews, rounds=plan.rounds, length=plan.burst, on_burst=clock.tell)
+        rounds = run_rounds(crews, rounds=plan.rounds, length=plan.burst, on_step=clock.tell)
         confirming = Series(
             options=tuple(chosen),
             candidates=tuple(crew.candidate for crew in crews),

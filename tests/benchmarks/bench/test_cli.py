@@ -18,7 +18,7 @@ from levit_benchmarks.bench.document import from_json
 from levit_benchmarks.bench.record import MachineLimit
 from levit_engines import ENGINES
 
-QUICK = ("--rounds", "3", "--min-seconds", "0.01")
+QUICK = ("--rounds", "3", "--min-seconds", "0.01", "--processes", "1")
 ABSENT = ("torch", "torchvision", "timm", "transformers", "levit_export", "scipy", "psutil", "matplotlib")
 WITHOUT_TORCH = command_without("levit_benchmarks.bench.cli", ABSENT)
 # A shell ignores the signal in what it starts in the background, and Python leaves it so.
@@ -47,7 +47,8 @@ def no_peaks(monkeypatch):
 def test_a_run_with_everything_is_kept_and_printed(proven_bundle, tmp_path, capsys):
     bundle, output = proven_bundle(batch="batch", maximum=8), tmp_path / "run.json"
     arguments = ("--engine", "onnxruntime,openvino", "--batch", "1,8", "--threads", "1", "--cold-start", "2")
-    code = cli.main([str(bundle.path), *arguments, *QUICK, "--end-to-end", "--json", "-o", str(output)])
+    arguments += (*QUICK, "--processes", "2")
+    code = cli.main([str(bundle.path), *arguments, "--end-to-end", "--json", "-o", str(output)])
     printed = capsys.readouterr()
     assert code == 0, printed.err
     assert json.loads(printed.out) == json.loads(output.read_text())
@@ -67,7 +68,7 @@ def test_a_run_with_everything_is_kept_and_printed(proven_bundle, tmp_path, caps
     assert record.cold_starts[0].candidate.details["page cache"].startswith("warm")
     assert {one.photograph for one in record.end_to_end} == {"astronaut", "chelsea", "coffee", "rocket"}
     assert list(record.end_to_end[0].stages_ns[0]) == ["decode", "preprocess", "infer", "post-process"]
-    assert record.settings["threads"] == 1
+    assert (record.settings["threads"], record.settings["processes"]) == (1, 2)
 
 
 def test_tables_are_printed_and_the_threads_said(proven_bundle, capsys):

@@ -151,6 +151,35 @@ def test_crews_are_frozen_except_in_their_burst(fake_order):
     assert [set(one.bursts) for one in rounds] == [{"a", "b"}] * 2
 
 
+@pytest.mark.parametrize(("rounds", "processes", "opened"), [(5, 1, 1), (5, 2, 2), (6, 3, 3), (2, 4, 2)])
+def test_processes_share_the_rounds_and_none_is_left(fake_order, tmp_path, rounds, processes, opened):
+    log, told = tmp_path / "log", []
+    with Crew(fake_order(what="log", file=str(log)), 1) as crew:
+        found = run_rounds([crew], rounds=rounds, processes=processes, length=SHORT, on_step=told.append)
+        pids = log.read_text().split()
+        assert [is_alive(pid) for pid in pids] == [False] * (opened - 1) + [True]
+    assert len(set(pids)) == opened
+    assert len(found) == rounds
+    assert len(told) == rounds + opened - 1
+
+
+def test_memory_is_that_of_the_largest_process(fake_order):
+    with Crew(fake_order(), 1) as crew:
+        crew._earlier_peak_rss_bytes = 1 << 40
+        crew.renew()
+        assert crew.peak_rss_bytes() == 1 << 40
+
+
+def test_a_file_that_changes_meanwhile_ends_the_run(fake_order, tmp_path):
+    file = tmp_path / "model"
+    file.write_text("1")
+    with Crew(fake_order(what="file", file=str(file)), 1) as crew:
+        crew.renew()
+        file.write_text("2")
+        with pytest.raises(BenchmarkError, match="changed while it was timed"):
+            crew.renew()
+
+
 def test_closing_ends_a_frozen_process_and_what_it_started(fake_order, tmp_path):
     file = tmp_path / "grandchild"
     with Worker(fake_order(what="grandchild", file=str(file))) as worker:
