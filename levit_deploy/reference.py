@@ -32,7 +32,7 @@ from levit_deploy.rounding import FAILURE_PROBABILITY, SAFETY, Noise, logit_boun
 
 @dataclass(frozen=True, slots=True)
 class _Disturbance:
-    """A float64 network, and fresh noise for it that is the same each time."""
+    """A float64 network, and fresh noise for it that is the same each time. Several are independent of one another."""
 
     model: Levit
     noise: Callable[[], Noise]
@@ -41,8 +41,14 @@ class _Disturbance:
 class EagerReference:
     """The inside of the float64 network, computed for the images that are asked about, and then remembered."""
 
-    def __init__(self, disturbance: _Disturbance, images: Tensor, bounds: NDArray[np.float64], offsets: Tensor) -> None:
-        self._disturbance = disturbance
+    def __init__(
+        self,
+        disturbances: Sequence[_Disturbance],
+        images: Tensor,
+        bounds: NDArray[np.float64],
+        offsets: Tensor,
+    ) -> None:
+        self._disturbances = disturbances
         self._images = images
         self._logit_bounds = bounds
         self._offsets = offsets
@@ -62,14 +68,16 @@ class EagerReference:
         bound of the logits has over the largest of as many Gaussian errors.
         """
         inputs = self._images[list(images)]
-        model, noise = self._disturbance.model, self._disturbance.noise()
-        values = record(model, inputs)
-        disturbed = record(model, noise.disturb_input(inputs, self._offsets), noise=noise)
+        squares: dict[str, NDArray[np.float64]] = {}
+        for disturbance in self._disturbances:
+            model, noise = disturbance.model, disturbance.noise()
+            values = record(model, inputs)
+            disturbed = record(model, noise.disturb_input(inputs, self._offsets), noise=noise)
+            for name, samples in values.items():
+                bound = _tail_over_largest(samples.shape[1]) * np.abs(disturbed[name] - samples).max(axis=1)
+                squares[name] = squares.get(name, 0.0) + bound**2
         probes = probes_of(model.config)
-        bounds = {
-            name: _tail_over_largest(samples.shape[1]) * np.abs(disturbed[name] - samples).max(axis=1)
-            for name, samples in values.items()
-        }
+        bounds = {name: np.sqrt(square) for name, square in squares.items()}
         bounds[probes[-1].name] = self._logit_bounds[list(images)]
         return ModuleTruth(images=images, probes=probes, values=values, bounds=bounds)
 
@@ -91,7 +99,7 @@ def truth_of(
 ) -> Truth:
     """Run `pixels`, RGB (n, S, S, 3), through `model` in float64 and derive the bounds of rungs of that arithmetic.
 
-    With `layers`, by path, of rungs of a network whose layers there are quantised.
+    With `layers`, by path in the fused network, of rungs whose layers there are quantised.
 
     Raises ParityError when the network gives no finite logits, or none that rounding leaves meaningful.
     """
@@ -100,21 +108,25 @@ def truth_of(
     with torch.no_grad():
         logits = reference(images)
     offsets = (torch.tensor(contract.mean).double() / torch.tensor(contract.std).double()).reshape(3, 1, 1)
-    disturbance = _disturbance(reference, arithmetic, layers)
-    bounds = logit_bounds(disturbance.model, images, logits, subtracted=offsets, noise=disturbance.noise())
+    disturbances = _disturbances(reference, arithmetic, layers or {})
+    each = [logit_bounds(one.model, images, logits, subtracted=offsets, noise=one.noise()) for one in disturbances]
+    bounds = np.sqrt(np.square(each).sum(axis=0))
     golden = Golden(names=tuple(names), images=pixels, logits=logits.numpy())
     if not (np.isfinite(golden.logits).all() and np.isfinite(bounds).all()):
         raise ParityError("the network gives logits that are not finite in float64: its weights are unusable")
-    modules = EagerReference(disturbance, images, bounds, offsets)
+    modules = EagerReference(disturbances, images, bounds, offsets)
     return Truth(golden=golden, bounds=bounds, contract=contract, modules=modules)
 
 
-def _disturbance(reference: Levit, arithmetic: Arithmetic, layers: Mapping[str, QuantizedLayer] | None) -> _Disturbance:
-    if layers is None:
-        return _Disturbance(reference, lambda: rounding_noise(arithmetic))
+def _disturbances(
+    reference: Levit, arithmetic: Arithmetic, layers: Mapping[str, QuantizedLayer]
+) -> Sequence[_Disturbance]:
+    rounding = _Disturbance(reference, lambda: rounding_noise(arithmetic))
+    if not layers:
+        return (rounding,)
     # The layers that integers replace are those of the fused network.
     generator = np.random.Generator
-    return _Disturbance(fuse(reference), lambda: QuantizationNoise(layers, generator(np.random.SFC64(0))))
+    return rounding, _Disturbance(fuse(reference), lambda: QuantizationNoise(layers, generator(np.random.SFC64(0))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

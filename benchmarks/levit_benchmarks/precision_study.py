@@ -32,7 +32,7 @@ from levit_deploy.result_files import require_destination, write_result
 from levit_engines import open_runner
 from levit_engines.evaluation.statistics import share_interval
 from levit_export.pipeline import export
-from levit_export.request import Calibration, ExportRequest, Precision
+from levit_export.request import Calibration, ExportRequest, Precision, Target
 
 PROGRAM = "python -m levit_benchmarks.precision_study"
 KIND, SCHEMA_VERSION = "levit precision study", 1
@@ -45,6 +45,7 @@ class Cost:
 
     arch: str
     precision: str
+    target: str
     calibration_method: str
     images: int
     sqnr_db: float
@@ -54,8 +55,8 @@ class Cost:
     float32_top1: float
 
 
-def candidates(folder: Path, arch: str) -> Iterator[tuple[str, str, ExportRequest]]:
-    """Precision, calibration method and export of every bundle; the float32 one is the first."""
+def candidates(folder: Path, arch: str) -> Iterator[ExportRequest]:
+    """The export of every bundle; the float32 one is the first."""
     given: dict[str, Any] = {
         "checkpoint": folder / f"levit-{arch}.safetensors",
         "labels": folder / "labels.txt",
@@ -63,10 +64,11 @@ def candidates(folder: Path, arch: str) -> Iterator[tuple[str, str, ExportReques
         "simplify": False,
     }
     for precision in (Precision.FP32, Precision.FP16):
-        yield precision.value, "", ExportRequest(**given, precision=precision)
-    for method in Calibration:
-        calibration: dict[str, Any] = {"calibration": folder / TRAIN, "calibration_method": method}
-        yield Precision.INT8.value, method.value, ExportRequest(**given, precision=Precision.INT8, **calibration)
+        yield ExportRequest(**given, precision=precision)
+    given |= {"precision": Precision.INT8, "calibration": folder / TRAIN}
+    for target in Target:
+        for method in Calibration:
+            yield ExportRequest(**given, target=target, calibration_method=method)
 
 
 def logits_of(bundle: Bundle, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -81,16 +83,18 @@ def costs(folder: Path, arch: str, digits: Digits, display: ProgressDisplay) -> 
     """Every precision of one variant."""
     reference: NDArray[np.float32] | None = None
     with tempfile.TemporaryDirectory() as scratch:
-        for number, (precision, method, request) in enumerate(candidates(folder, arch)):
+        for number, request in enumerate(candidates(folder, arch)):
+            method = request.calibration_method.value if request.precision is Precision.INT8 else ""
             logits = logits_of(export(replace(request, output=Path(scratch, str(number)))), digits.pixels)
-            display.advance(1, f"LeViT-{arch} {precision} {method}")
+            display.advance(1, f"LeViT-{arch} {request.precision.value} {request.target.value} {method}")
             if reference is None:
                 reference = logits
                 continue
             comparison = compare_logits(reference, logits)
             yield Cost(
                 arch=arch,
-                precision=precision,
+                precision=request.precision.value,
+                target=request.target.value,
                 calibration_method=method,
                 images=len(logits),
                 sqnr_db=comparison.sqnr_db,
@@ -109,14 +113,15 @@ def _study(options: argparse.Namespace) -> int:
         raise InputError(f"{folder}: no levit-*.safetensors: make them with python -m levit_benchmarks.trained_digits")
     digits = read_digits(folder / HELD_OUT)
     found: list[Cost] = []
-    with ProgressDisplay(len(archs) * (2 + len(Calibration))) as display:
+    with ProgressDisplay(len(archs) * (2 + len(Target) * len(Calibration))) as display:
         for arch in archs:
             found += costs(folder, arch, digits, display)
     for cost in found:
         low, high = cost.flips_interval
         print_line(
-            f"LeViT-{cost.arch} {cost.precision} {cost.calibration_method}: {cost.sqnr_db:.1f} dB, {cost.flips} of "
-            f"{cost.images} flipped ({low:.2%} to {high:.2%}), top-1 {cost.top1:.2%}, float32 {cost.float32_top1:.2%}"
+            f"LeViT-{cost.arch} {cost.precision} {cost.target} {cost.calibration_method}: {cost.sqnr_db:.1f} dB, "
+            f"{cost.flips} of {cost.images} flipped ({low:.2%} to {high:.2%}), top-1 {cost.top1:.2%}, "
+            f"float32 {cost.float32_top1:.2%}"
         )
     document = {"kind": KIND, "schema_version": SCHEMA_VERSION} | environment(PACKAGES)
     content = json.dumps(document | {"costs": [asdict(cost) for cost in found]}, indent=1, allow_nan=False) + "\n"

@@ -170,7 +170,7 @@ def _add_graph(group: Any) -> None:
     )
     group.add_argument(
         "--calibration-method",
-        choices=("minmax", "percentile", "entropy"),
+        choices=("minmax", "percentile", "entropy", "mse"),
         default="minmax",
         help="how ranges follow from values (default: minmax)",
     )

@@ -17,7 +17,7 @@ from levit_deploy.errors import BundleError, ExportError
 from levit_deploy.messages import short_message
 from levit_deploy.onnxruntime_session import SessionSettings, open_session
 from levit_deploy.probes import INPUT_PATH, Probe, Role, sample
-from levit_export.naming import INPUT_NAME, LOGITS_NAME, SEPARATOR, TOP_K_NAMES
+from levit_export.naming import INPUT_NAME, LOGITS_NAME, SEPARATOR, TOP_K_NAMES, packed_path
 from levit_export.precision.emulation import emulated, has_half_precision
 
 if TYPE_CHECKING:
@@ -138,6 +138,8 @@ def _value_of(nodes: Mapping[str, Sequence[onnx.NodeProto]], probe: Probe, follo
     """
     if probe.role is Role.OUTPUT and probe.path in nodes:
         return str(nodes[probe.path][-1].output[0])
+    if packed_path(probe.path) in nodes:  # what that layer gives is not what the probe means
+        return None
     if probe.path == INPUT_PATH:
         return INPUT_NAME
     if probe.role in NODE_TYPE_OF_ROLE:

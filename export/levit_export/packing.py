@@ -10,7 +10,7 @@ from importlib import metadata
 
 import onnx
 
-from levit_deploy.arithmetic import ARITHMETICS, FP32
+from levit_deploy.arithmetic import ARITHMETICS
 from levit_deploy.bundle import GOLDEN, LABELS, MODEL, MODULES, PARITY, sha256_of
 from levit_deploy.commandline import DISTRIBUTION
 from levit_deploy.ladder import Truth
@@ -24,6 +24,7 @@ from levit_export.loading import LoadedWeights
 from levit_export.naming import BATCH_AXIS, INPUT_NAME, LOGITS_NAME, TOP_K_NAMES
 from levit_export.precision.calibration import CalibrationSet
 from levit_export.precision.half import CastRecord
+from levit_export.precision.integers import SCHEMES
 from levit_export.precision.sensitivity import Search
 from levit_export.recipe import recipe_of
 from levit_export.request import ExportRequest, Precision, form_of
@@ -81,18 +82,16 @@ class Made:
 
     def to_json(self, request: ExportRequest) -> dict[str, object]:
         """What the manifest says of the precision."""
-        if self.cast is not None:
-            return {"cast": self.cast.to_json()}
+        cast: dict[str, object] = {} if self.cast is None else {"cast": self.cast.to_json()}
         if self.search is None or self.calibration is None:
-            return {}
+            return cast
         record = {
             **self.search.to_json(),
-            "activations": "uint8",
-            "weights": "int8, 7 bits",
+            **SCHEMES[request.target].to_json(),
             "method": request.calibration_method.value,
             "calibration": self.calibration.to_json(),
         }
-        return {"quantization": record}
+        return {**cast, "quantization": record}
 
 
 def stamp(model: onnx.ModelProto, ingredients: Ingredients) -> None:
@@ -125,7 +124,7 @@ def bundle_contents(
         GOLDEN: truth.golden.to_bytes(),
         MODULES: truth.modules.about([truth.golden.names.index(name) for name in PROBED_IMAGES]).to_bytes(),
         PARITY: (
-            json.dumps(_ladder(truth, proof, ingredients.request.precision), indent=2, allow_nan=False) + "\n"
+            json.dumps(_ladder(truth, proof, ingredients.request.float_precision), indent=2, allow_nan=False) + "\n"
         ).encode(),
     }
     request, weights = ingredients.request, ingredients.weights
@@ -179,7 +178,7 @@ def _outputs(ingredients: Ingredients) -> tuple[TensorSpecification, ...]:
 
 
 def _ladder(truth: Truth, proof: Proof, precision: Precision) -> dict[str, object]:
-    arithmetic = ARITHMETICS.get(precision.value, FP32)  # what int8 rounds is in the graph
+    arithmetic = ARITHMETICS[precision.value]  # what integers round is in the graph
     return {
         "truth": "eager model in float64",
         "images": list(truth.golden.names),

@@ -30,13 +30,14 @@ from levit_deploy.quantization_noise import QuantizedLayer
 from levit_deploy.reference import EagerCandidate, truth_of
 from levit_export.batch_sizes import sizes_to_verify
 from levit_export.forms.convolutions import convolution_form
-from levit_export.forms.packed import packed_form
+from levit_export.forms.packed import moved_rows, packed_form
 from levit_export.graph_candidate import GraphCandidate, graph_as_written
 from levit_export.loading import load_weights
 from levit_export.packing import Ingredients, Made, Proof, bundle_contents, stamp
 from levit_export.precision.calibration import CalibrationSet, read_calibration
 from levit_export.precision.half import DTYPES, CastRecord, cast_network, island_around
-from levit_export.precision.integers import IMAGES_AT_ONCE, Quantization, Quantizer
+from levit_export.precision.integers import Quantization, Quantizer
+from levit_export.precision.ranges import IMAGES_AT_ONCE
 from levit_export.precision.sensitivity import Budget, Search, search
 from levit_export.request import ATTENTION_OPSET, ExportRequest, Form, Precision, form_of
 from levit_export.simplification import Simplification, simplify
@@ -130,7 +131,7 @@ def run_export(request: ExportRequest, observer: Observer | None = None) -> Expo
                 proof, simplification = gate.verify(traced, simplification, quantization)
             break
         except ParityError as error:
-            islands = _one_more(islands, error, request.precision)
+            islands = _one_more(islands, error, request.float_precision)
     with clock.stage("write"):
         made = Made(simplification=simplification, cast=cast, search=found, calibration=calibration)
         manifest, members = bundle_contents(ingredients, made, gate.truth, proof)
@@ -167,17 +168,17 @@ def cast_and_trace(
 ) -> tuple[onnx.ModelProto, CastRecord | None]:
     """The ONNX graph of `fused` in the form of the request's target, and what the cast to its precision did.
 
-    In half precision the branches named in `islands` stay in float32; int8 is made of a float32 graph later. Raises
-    ExportError when the graph breaks a promise, or a weight is beyond the precision.
+    In half precision the branches named in `islands` stay in float32; integers come later. Raises ExportError when
+    the graph breaks a promise, or a weight is beyond the precision.
     """
-    form, cast = _form_of(fused, request, islands), None
-    if request.precision in DTYPES:
-        form, cast = cast_network(form, request.precision, islands)
+    form, cast, precision = _form_of(fused, request, islands), None, request.float_precision
+    if precision in DTYPES:
+        form, cast = cast_network(form, precision, islands)
     network = DeployedNetwork(
         form,
         pixels=contract if request.uint8_input else None,
         top_k=request.top_k,
-        dtype=DTYPES.get(request.precision, torch.float32),
+        dtype=DTYPES.get(precision, torch.float32),
     )
     example = _example(contract.image_size, batch_sizes, pixels=request.uint8_input)
     return trace(network, example, batch_sizes=batch_sizes, opset=request.opset_version), cast
@@ -232,7 +233,7 @@ def _quantize(model: onnx.ModelProto, fused: Levit, calibration: CalibrationSet,
         return np.concatenate([candidate.infer(batch) for batch in batches])[: len(inputs)]
 
     budget = Budget(min_sqnr_db=request.min_sqnr_db, max_flips=request.max_flips)
-    quantizer = Quantizer(model, batches, request.calibration_method)
+    quantizer = Quantizer(model, batches, request.calibration_method, target=request.target, moved=moved_rows(fused))
     found = search(quantizer, fused, images, budget, logits_of)
     stamp(found.quantization.model, ingredients)
     return found
@@ -243,8 +244,9 @@ class _Gate:
 
     def __init__(self, model: Levit, fused: Levit, ingredients: Ingredients) -> None:
         self._model, self._fused, self._ingredients = model, fused, ingredients
-        self._precision = ingredients.request.precision
+        self._precision = ingredients.request.float_precision
         self._exact: Truth | None = None
+        self._cast: Truth | None = None
         self._own: Truth | None = None
 
     @property
@@ -262,19 +264,21 @@ class _Gate:
         that ONNX Runtime refuses, is dropped with that as its reason: the traced graph is there.
         """
         exact = self._exact = self._exact or self._truth_in(FP32)
-        truth = self._own = self._own or self._own_truth(exact, quantization)
-        # Of int8, the graph that it is made of is float32.
-        written_in = exact if quantization is not None else truth
+        arithmetic = ARITHMETICS[self._precision.value]
+        cast = self._cast = self._cast or (exact if arithmetic is FP32 else self._truth_in(arithmetic))
+        if quantization is not None:
+            self._own = self._truth_in(arithmetic, quantization.layers)
+        truth = self._own = self._own or cast
         probes = probes_of(self._model.config)
         climb = _Climb(self._ingredients.batch_sizes.verified)
         climb.step(EagerCandidate(stage="eager fp32", model=self._model), exact)
         climb.step(EagerCandidate(stage="fused", model=self._fused), exact)
         written = graph_as_written("traced", traced, probes)
-        climb.step(written, written_in)
+        climb.step(written, cast)
         if simplification.kept:
             try:
                 written = graph_as_written("simplified", simplification.model, probes)
-                climb.step(written, written_in)
+                climb.step(written, cast)
             except (ExportError, ParityError) as error:
                 if quantization is not None:
                     raise
@@ -292,13 +296,6 @@ class _Gate:
         checks = batch_suite(engine.infer, inputs, truth.bounds, self._ingredients.batch_sizes.verified)
         require_checks(checks)
         return Proof(rungs=climb.rungs, batch_checks=checks), simplification
-
-    def _own_truth(self, exact: Truth, quantization: Quantization | None) -> Truth:
-        """With the bounds of the export's precision."""
-        if quantization is not None:
-            return self._truth_in(FP32, quantization.layers)
-        arithmetic = ARITHMETICS[self._precision.value]
-        return exact if arithmetic is FP32 else self._truth_in(arithmetic)
 
     def _truth_in(self, arithmetic: Arithmetic, layers: Mapping[str, QuantizedLayer] | None = None) -> Truth:
         contract = self._ingredients.contract

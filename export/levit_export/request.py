@@ -46,6 +46,7 @@ class Calibration(str, Enum):
     MIN_MAX = "minmax"
     PERCENTILE = "percentile"
     ENTROPY = "entropy"
+    SQUARED_ERROR = "mse"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,17 +112,20 @@ class ExportRequest:
                 "int8 needs --calibration DIR with images of the kind that the network will see, some hundreds of "
                 "them: the ranges of random input say nothing about theirs, and the accuracy would be lost unnoticed"
             )
-        if self.target is Target.GPU:
-            raise ConfigError(
-                "--precision int8 is for --target cpu: for a GPU choose --fp16, whose attention TensorRT fuses"
-            )
+
+    @property
+    def float_precision(self) -> Precision:
+        """The precision of what is not integers."""
+        if self.precision is not Precision.INT8:
+            return self.precision
+        return Precision.FP16 if self.target is Target.GPU else Precision.FP32
 
     @property
     def opset_version(self) -> int:
         """The opset asked for, or the lowest that the precision and target make use of."""
         if self.opset is not None:
             return self.opset
-        if self.precision in (Precision.FP32, Precision.INT8):
+        if self.float_precision is Precision.FP32:
             return DEFAULT_OPSET
         if self.target is Target.GPU:
             return ATTENTION_OPSET
@@ -135,9 +139,7 @@ class ExportRequest:
 
 def form_of(request: ExportRequest) -> Form:
     """The form that is fastest for what is asked for; figures: docs/design/graph-forms.md."""
-    if request.precision is Precision.INT8:
-        return Form.TOKENS
     if request.target is Target.CPU:
-        return Form.CONVOLUTIONS
+        return Form.TOKENS if request.precision is Precision.INT8 else Form.CONVOLUTIONS
     # No engine fuses attention in float32, so that rows of zeros would only cost there.
     return Form.TOKENS if request.precision is Precision.FP32 else Form.PACKED

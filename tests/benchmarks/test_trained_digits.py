@@ -13,7 +13,7 @@ from levit_benchmarks import precision_study, trained_digits
 from levit_benchmarks.trained_digits import HELD_OUT, TRAIN, read_digits
 from levit_engines.cli import classify, evaluate
 from levit_export.pipeline import export
-from levit_export.request import Calibration, ExportRequest, Precision
+from levit_export.request import Calibration, ExportRequest, Precision, Target
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_the_layers_that_stay_are_few_and_named(bundles: dict[Precision, Path]) 
     record = json.loads((bundles[Precision.INT8] / "manifest.json").read_text())["graph"]["quantization"]
     assert record["sqnr_db"] >= 40
     assert record["flips"] / record["images"] <= 0.005
-    assert len(record["float32_layers"]) <= 8
+    assert len(record["kept_layers"]) <= 8
     assert record["calibration"]["images"] == 512
 
 
@@ -85,10 +85,11 @@ def test_the_study_compares_every_precision(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(precision_study, "Calibration", [Calibration.MIN_MAX])
+    monkeypatch.setattr(precision_study, "Target", [Target.GPU])  # the other one is in the bundles above
     file = tmp_path / "study.json"
     assert precision_study.main([str(digits), "-o", str(file)]) == 0
-    costs = {cost["precision"]: cost for cost in json.loads(file.read_text())["costs"]}
-    assert set(costs) == {"fp16", "int8"}
-    assert costs["fp16"]["sqnr_db"] > 55 > costs["int8"]["sqnr_db"] > 28
+    costs = {(cost["precision"], cost["target"]): cost["sqnr_db"] for cost in json.loads(file.read_text())["costs"]}
+    assert set(costs) == {("fp16", "cpu"), ("int8", "gpu")}
+    assert costs["fp16", "cpu"] > 55 > costs["int8", "gpu"] > 28
     assert "flipped" in capsys.readouterr().err
     assert precision_study.main([str(tmp_path), "-o", str(tmp_path / "other.json")]) == 3

@@ -9,7 +9,7 @@ from levit_deploy.architectures import VARIANTS
 from levit_deploy.fusion import fuse
 from levit_deploy.initialization import randomize, sample_images
 from levit_deploy.model import Levit, create_model
-from levit_export.forms.packed import PackedAttention, attend_by_operator, packed_form
+from levit_export.forms.packed import PackedAttention, attend_by_operator, moved_rows, packed_form
 
 
 def eager(arch: str, *, image_size: int, classes: int = 5) -> Levit:
@@ -31,6 +31,18 @@ def test_packed_equals_the_eager_model(arch: str, patches: int, batch: int, oper
     with torch.no_grad():
         difference = (packed_form(fuse(model), operator=operator)(images) - model(images)).abs().max()
     assert difference < 1e-9
+
+
+@pytest.mark.parametrize("arch", VARIANTS)
+def test_rows_are_found_where_they_were_moved_to(arch: str) -> None:
+    fused = fuse(eager(arch, image_size=32))
+    packed, moved = packed_form(fused, operator=False), moved_rows(fused)
+    names = {name for name, _ in packed.named_modules() if "packed_" in name}
+    assert set(moved) == names
+    for path, rows in moved.items():
+        before, after = fused.get_submodule(rows.path), packed.get_submodule(path)
+        assert torch.equal(after.weight[list(rows.places)], before.weight)
+        assert torch.equal(after.bias[list(rows.places)], before.bias)
 
 
 @pytest.mark.parametrize("arch", VARIANTS)

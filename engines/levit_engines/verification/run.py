@@ -92,11 +92,13 @@ def verify(bundle: Bundle, request: VerifyRequest, observer: Observer | None = N
 class _Evidence:
     """The truth, in words too, and what it is compared with before the bundle's own graph.
 
-    `truth` has the bounds of the bundle's precision, `exact` those of float32, for the stages before the cast.
+    `truth` has the bounds of the bundle's precision, `exact` those of float32, for the stages before the cast, and
+    `cast` those of the graph before its layers became integers.
     """
 
     truth: Truth
     exact: Truth
+    cast: Truth
     sentence: str
     images: str
     stages: tuple[tuple[str, Callable[[], Candidate]], ...] = ()
@@ -116,6 +118,7 @@ def _evidence_of(contents: Contents) -> _Evidence:
     return _Evidence(
         truth=truth,
         exact=truth,
+        cast=truth,
         sentence="the float64 logits that the bundle carries; give the weights to compute them again",
         images="golden images of the bundle",
     )
@@ -132,10 +135,13 @@ def _evidence_of_weights(contents: Contents, request: VerifyRequest, clock: Stag
         precision = contents.bundle.manifest.precision
         truth = weights.truth(names, pixels, precision)
         exact = truth if precision == "fp32" else weights.truth(names, pixels, "fp32")
+        traced = weights.export.precision.value
+        cast = {precision: truth, "fp32": exact}.get(traced) or weights.truth(names, pixels, traced)
         misses = tuple(weights.misses(truth))
     return _Evidence(
         truth=truth,
         exact=exact,
+        cast=cast,
         sentence=f"the eager model in float64, from the {weights.loaded.origin} weights",
         images=source,
         stages=tuple(weights.stages()),
@@ -180,10 +186,9 @@ def _climb(contents: Contents, request: VerifyRequest, evidence: _Evidence, cloc
     previous: Measured | None = None
     written, probes = graph_stage(contents.bundle), probes_of(contents.bundle.manifest.config)
     graph = (written, lambda: graph_as_written(written, contents.graph, probes))
-    # Of int8, the traced graph is float32 too.
-    float32 = (*FLOAT32_STAGES, *(("traced",) if written == "quantised" else ()))
+    truths = {**dict.fromkeys(FLOAT32_STAGES, evidence.exact), "traced": evidence.cast, written: evidence.truth}
     for name, make in (*evidence.stages, graph):
-        truth = evidence.exact if name in float32 else evidence.truth
+        truth = truths[name]
         with clock.stage(name):
             try:
                 candidate = make()

@@ -21,6 +21,7 @@ from levit_deploy.probes import probes_of
 from levit_deploy.reference import EagerCandidate, truth_of
 from levit_engines.verification.contents import Contents, graph_stage
 from levit_engines.verification.request import VerifyRequest
+from levit_export.forms.packed import moved_rows
 from levit_export.graph_candidate import graph_as_written
 from levit_export.loading import UNTRAINED, LoadedWeights, load_weights
 from levit_export.naming import TOP_K_NAMES
@@ -44,10 +45,12 @@ class WeightsUnderTest:
 
     def truth(self, names: Sequence[str], pixels: NDArray[np.uint8], precision: str) -> Truth:
         """The truth for these images, with bounds for `precision`; ParityError when it has no finite logits."""
-        contract = self.contents.bundle.manifest.preprocessing
-        if precision == "int8":
-            return truth_of(self.loaded.model, names, pixels, contract, layers=quantized_layers(self.contents.graph))
-        return truth_of(self.loaded.model, names, pixels, contract, arithmetic=ARITHMETICS[precision])
+        model, contract = self.loaded.model, self.contents.bundle.manifest.preprocessing
+        layers = None
+        if precision == Precision.INT8.value:
+            precision = self.export.precision.value
+            layers = quantized_layers(self.contents.graph, moved_rows(fuse(model)))
+        return truth_of(model, names, pixels, contract, arithmetic=ARITHMETICS[precision], layers=layers)
 
     def stages(self) -> Iterator[tuple[str, Callable[[], Candidate]]]:
         """The stages that lead to the bundle's graph, in order; each is made when it is called."""
@@ -135,8 +138,8 @@ def _export_request(manifest: Manifest, request: VerifyRequest) -> ExportRequest
         raise BundleError(f"manifest.json: the graph's opset is {opset!r}; export the bundle again")
     sizes, config = manifest.batch_sizes, manifest.config
     target, precision = _target(manifest), _precision(manifest)
-    if precision is Precision.INT8:  # made of the float32 graph in the form of tokens, which GPUs get
-        target, precision = Target.GPU, Precision.FP32
+    if precision is Precision.INT8:  # made of a graph that a GPU would get, for CPUs of the one in float32
+        target, precision = Target.GPU, Precision.FP32 if target is Target.CPU else Precision.FP16
     try:
         return ExportRequest(
             arch=config.arch,

@@ -11,13 +11,15 @@ Letters: B batch, N heads, D key width, V value width, T tokens, Tq query positi
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from levit_deploy.fusion import FusedAttention, FusedDownsampleAttention
 from levit_deploy.model import Levit, attend, pick_queries
+from levit_export.naming import packed_path
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """q (B, N, Tq, V), k and v (B, N, T, V), bias (1, N, Tq, T) -> (B, Tq, N·V)."""
@@ -92,6 +94,38 @@ def packed_form(fused: Levit, *, operator: bool, spelled_out: Collection[str] = 
     return packed.requires_grad_(requires_grad=False)
 
 
+@dataclass(frozen=True, slots=True)
+class MovedRows:
+    """Which layer of the fused network the rows of a packed one are of: row j of `path` is row `places[j]` there."""
+
+    path: str
+    places: tuple[int, ...]
+
+
+def moved_rows(fused: Levit) -> dict[str, MovedRows]:
+    """Those of every layer that `packed_form` packs, by its path in the packed form."""
+    return dict(_moved_rows(fused))
+
+
+def _moved_rows(fused: Levit) -> Iterator[tuple[str, MovedRows]]:
+    layers: dict[str, tuple[tuple[int, ...], int | None]]
+    for path, module in fused.named_modules():
+        match module:
+            case FusedAttention():
+                layers = {"qkv": (module.widths, None)}
+            case FusedDownsampleAttention():
+                layers = {"key_value": (module.widths, None), "query": (module.widths[:1], module.widths[-1])}
+            case _:
+                continue
+        for name, (widths, width) in layers.items():
+            numbered = nn.Linear(1, module.get_submodule(name).out_features)
+            numbered.bias.data.copy_(torch.arange(1, numbered.out_features + 1))
+            places = _packed(numbered, module.heads, widths, width).bias.argsort()[-numbered.out_features :]
+            source = f"{path}.{name}"
+            yield packed_path(source), MovedRows(source, tuple(places.tolist()))
+
+
+@torch.no_grad()
 def _packed(source: nn.Linear, heads: int, widths: tuple[int, ...], width: int | None = None) -> nn.Linear:
     """Rows (N, sum of `widths`) of `source` in the order (parts, N, V), each part filled up with zeros.
 

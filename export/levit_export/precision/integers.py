@@ -1,65 +1,99 @@
-"""8-bit integers: ranges from real images, and Q/DQ pairs around the linear layers, both by ONNX Runtime's quantiser.
+"""8-bit integers: Q/DQ pairs around the linear layers, with ranges from real images, by ONNX Runtime's quantiser.
 
-What goes into a linear layer of the stages becomes unsigned 8-bit integers, its weights signed ones of 7 bits, a scale
-for each output. Weights of 8 bits would saturate in the instruction that CPUs without VNNI multiply such bytes with;
-those of 7 bits are the same numbers on every CPU. Results, residuals, attention, stem and head stay in float32:
-docs/design/int8.md has the figures.
+What goes into a linear layer of the stages becomes integers, and so do its weights, with a scale for each output.
+Results, residuals, attention, stem and head stay floating-point numbers: docs/design/int8.md has the figures.
 """
 
 from __future__ import annotations
 
 import io
 import logging
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, TensorsData, create_calibrator
+from onnx import helper, numpy_helper
+from onnxruntime.quantization import CalibrationMethod, QuantType, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from levit_deploy.errors import ExportError
 from levit_deploy.quantization_noise import QuantizedLayer
-from levit_export.naming import INPUT_NAME, SEPARATOR
+from levit_export.forms.packed import MovedRows
+from levit_export.naming import SEPARATOR
 from levit_export.passes.promises import require_promises
-from levit_export.request import Calibration
+from levit_export.precision.ranges import value_ranges
+from levit_export.request import Calibration, Target
 from levit_export.tracing import finish_serialized
 
 LINEAR = ("MatMul", "Gemm")
 PAIR = ("QuantizeLinear", "DequantizeLinear")
 QUANTIZED_PART = "stages."
-METHODS = {
-    Calibration.MIN_MAX: CalibrationMethod.MinMax,
-    Calibration.PERCENTILE: CalibrationMethod.Percentile,
-    Calibration.ENTROPY: CalibrationMethod.Entropy,
-}
-# The histogram methods keep every value of the images that they are given at once.
-IMAGES_AT_ONCE = 8
+NOTHING_MOVED: Mapping[str, MovedRows] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheme:
+    """Which integers one kind of hardware computes with. Weights are signed and symmetric, activations as it says."""
+
+    signed: bool
+    symmetric: bool
+    weight_bits: int
+
+    def to_json(self) -> dict[str, str]:
+        """What the manifest says of it."""
+        activations = f"{'int8' if self.signed else 'uint8'}{', symmetric' if self.symmetric else ''}"
+        return {"activations": activations, "weights": f"int8, {self.weight_bits} bits"}
+
+
+# Weights of 8 bits would saturate in the instruction that CPUs without VNNI multiply unsigned bytes with; those of
+# 7 bits are the same numbers on every CPU. TensorRT knows signed bytes without an offset only.
+SCHEMES: Mapping[Target, Scheme] = MappingProxyType(
+    {
+        Target.CPU: Scheme(signed=False, symmetric=False, weight_bits=7),
+        Target.GPU: Scheme(signed=True, symmetric=True, weight_bits=8),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantization:
-    """A quantised graph, and its quantised layers by module path."""
+    """A quantised graph, and its quantised layers by module path in the fused network."""
 
     model: onnx.ModelProto
     layers: Mapping[str, QuantizedLayer]
 
 
 class Quantizer:
-    """Quantises the linear layers of one float32 graph in the form of tokens, once its values are known."""
+    """Quantises the linear layers of one graph, in the form that its target gets, once its values are known."""
 
-    def __init__(self, model: onnx.ModelProto, inputs: Sequence[NDArray[Any]], method: Calibration) -> None:
-        """Run `inputs`, batches that the graph takes, and derive ranges from the values that flow."""
-        self._model = model
-        self._layers = linear_layers(model)
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        inputs: Sequence[NDArray[Any]],
+        method: Calibration,
+        *,
+        target: Target = Target.CPU,
+        moved: Mapping[str, MovedRows] = NOTHING_MOVED,
+    ) -> None:
+        """Run `inputs`, batches that the graph takes, and derive ranges from the values that flow.
+
+        `moved` tells of which layers of the fused network the packed ones are.
+        """
+        self._model, self._target, self._moved = model, target, moved
+        self._layers = {
+            name: moved[path].path if path in moved else path for name, path in linear_layers(model).items()
+        }
+        types = _input_types(model, self._layers)
         with _quiet():
-            self._ranges = _ranges(model, inputs, METHODS[method])
+            ranges = value_ranges(model, list(types), inputs, method, symmetric=SCHEMES[target].symmetric)
+        # ONNX Runtime wants a range in the type of its value.
+        typed = {name: (low.astype(types[name]), high.astype(types[name])) for name, (low, high) in ranges.items()}
+        self._ranges = TensorsData(CalibrationMethod.MinMax, typed)
 
     def quantize(self, kept: Collection[str] = ()) -> Quantization:
         """The graph with its linear layers quantised, but for those at the paths `kept`.
@@ -69,24 +103,29 @@ class Quantizer:
         chosen = {name: path for name, path in self._layers.items() if path not in kept}
         if not chosen:
             return Quantization(model=_copy(self._model), layers={})
+        scheme = SCHEMES[self._target]
         with _quiet():
             quantizer = QDQQuantizer(
                 _copy(self._model),
                 per_channel=True,
-                reduce_range=True,
+                reduce_range=scheme.weight_bits == 7,
                 weight_qType=QuantType.QInt8,
-                activation_qType=QuantType.QUInt8,
+                activation_qType=QuantType.QInt8 if scheme.signed else QuantType.QUInt8,
                 tensors_range=self._ranges,
                 nodes_to_quantize=list(chosen),
                 nodes_to_exclude=[],
                 op_types_to_quantize=list(LINEAR),
-                extra_options={"QuantizeBias": False, "OpTypesToExcludeOutputQuantization": list(LINEAR)},
+                extra_options={
+                    "ActivationSymmetric": scheme.symmetric,
+                    "QuantizeBias": False,
+                    "OpTypesToExcludeOutputQuantization": list(LINEAR),
+                },
             )
             quantizer.quantize_model()
         result = finish_serialized(_in_order(quantizer.model.model, chosen))
         _spread_biases(result)
         require_promises(result, static=_is_static(result))
-        layers = quantized_layers(result)
+        layers = quantized_layers(result, self._moved)
         missing = sorted(set(chosen.values()) - set(layers))
         if missing:
             raise ExportError(f"ONNX Runtime's quantiser left out {', '.join(missing[:5])}")
@@ -103,8 +142,10 @@ def linear_layers(model: onnx.ModelProto) -> dict[str, str]:
     }
 
 
-def quantized_layers(model: onnx.ModelProto) -> dict[str, QuantizedLayer]:
-    """The layers whose input and weights come through DequantizeLinear, by module path."""
+def quantized_layers(
+    model: onnx.ModelProto, moved: Mapping[str, MovedRows] = NOTHING_MOVED
+) -> dict[str, QuantizedLayer]:
+    """The layers whose input and weights come through DequantizeLinear, by module path in the fused network."""
     writers = {name: node for node in model.graph.node for name in node.output}
     constants = {constant.name: constant for constant in model.graph.initializer}
 
@@ -120,42 +161,13 @@ def quantized_layers(model: onnx.ModelProto) -> dict[str, QuantizedLayer]:
             continue
         scale, zero = float(values(data.input[1])), values(data.input[2])
         reach = np.iinfo(zero.dtype)
-        layers[_path(node)] = QuantizedLayer(
-            step=scale,
-            low=scale * (reach.min - int(zero)),
-            high=scale * (reach.max - int(zero)),
-            weight_steps=tuple(float(step) for step in values(weights.input[1]).ravel()),
+        path, steps = _path(node), tuple(float(step) for step in values(weights.input[1]).ravel())
+        if path in moved:
+            path, steps = moved[path].path, tuple(steps[place] for place in moved[path].places)
+        layers[path] = QuantizedLayer(
+            step=scale, low=scale * (reach.min - int(zero)), high=scale * (reach.max - int(zero)), weight_steps=steps
         )
     return layers
-
-
-class _Batches(CalibrationDataReader):  # type: ignore[misc]  # of a package without types
-    """Batches of images, one after the other."""
-
-    def __init__(self, batches: Sequence[NDArray[Any]]) -> None:
-        self._batches: Iterator[NDArray[Any]] = iter(batches)
-
-    def get_next(self) -> dict[str, NDArray[Any]] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else {INPUT_NAME: batch}
-
-
-def _ranges(model: onnx.ModelProto, batches: Sequence[NDArray[Any]], method: CalibrationMethod) -> TensorsData:
-    """What values of every input of a linear layer to represent."""
-    with tempfile.TemporaryDirectory(prefix="levit-export-") as name:
-        folder = Path(name)
-        onnx.save(model, folder / "model.onnx")
-        calibrator = create_calibrator(
-            folder / "model.onnx",
-            LINEAR,
-            augmented_model_path=str(folder / "augmented.onnx"),
-            calibrate_method=method,
-            extra_options={"symmetric": False},
-        )
-        at_once = max(1, IMAGES_AT_ONCE // len(batches[0]))
-        for start in range(0, len(batches), at_once):
-            calibrator.collect_data(_Batches(batches[start : start + at_once]))
-        return calibrator.compute_data()
 
 
 @contextmanager
@@ -220,7 +232,8 @@ def _in_order(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelProt
 def _spread_biases(model: onnx.ModelProto) -> None:
     """Give the biases of quantised layers three dimensions, (1, 1, N).
 
-    With one, ONNX Runtime makes a Gemm of product and sum, which it has no integers for where the bias is float32.
+    With one, ONNX Runtime makes a Gemm of product and sum, which it has no integers for where the bias is float32, and
+    gives its signed integers the zero of unsigned ones.
     """
     products = {node.output[0] for node in model.graph.node if node.op_type == "MatMul" and _path(node)}
     biases = {
@@ -245,6 +258,12 @@ def _node(node: onnx.NodeProto) -> onnx.NodeProto:
 
 def _path(node: onnx.NodeProto) -> str:
     return str(node.name.rpartition(SEPARATOR)[0])
+
+
+def _input_types(model: onnx.ModelProto, layers: Collection[str]) -> dict[str, np.dtype[Any]]:
+    """The values that these nodes read, and their types, which are those of the weights."""
+    types = {constant.name: helper.tensor_dtype_to_np_dtype(constant.data_type) for constant in model.graph.initializer}
+    return {node.input[0]: types[node.input[1]] for node in model.graph.node if node.name in layers}
 
 
 def _is_static(model: onnx.ModelProto) -> bool:

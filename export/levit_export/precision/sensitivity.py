@@ -1,4 +1,4 @@
-"""Which layers integers cost the most, and the fewest that have to stay in float32 for a budget to be met.
+"""Which layers integers cost the most, and the fewest that have to stay floating-point for a budget to be met.
 
 The share of a layer is the error of the logits when it alone is quantised: rounded to the same steps, in PyTorch.
 Errors of several layers are independent, so that their powers add up, and leaving out the layers with the largest
@@ -39,7 +39,7 @@ class Budget:
         return self.min_sqnr_db is not None or self.max_flips is not None
 
     def is_met(self, comparison: Comparison) -> bool:
-        """Whether quantised logits, compared with those of the float32 graph, are good enough."""
+        """Whether quantised logits, compared with those of the graph before, are good enough."""
         flips = len(comparison.flips) / len(comparison.max_abs_errors)
         return (self.min_sqnr_db is None or comparison.sqnr_db >= self.min_sqnr_db) and (
             self.max_flips is None or flips <= self.max_flips
@@ -48,7 +48,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """The quantised graph, what its logits lost, the layers kept in float32, and each layer's share in decibel."""
+    """The quantised graph, what its logits lost, the layers kept from integers, and each layer's share in decibel."""
 
     quantization: Quantization
     comparison: Comparison
@@ -57,7 +57,7 @@ class Search:
 
     def sentence(self) -> str:
         """For a person."""
-        kept = f", {len(self.kept)} kept in float32" if self.kept else ""
+        kept = f", {len(self.kept)} kept as they were" if self.kept else ""
         images, flips = len(self.comparison.max_abs_errors), len(self.comparison.flips)
         return (
             f"{len(self.quantization.layers)} layers{kept}; {self.comparison.sqnr_db:.1f} dB and {flips} flips on "
@@ -68,7 +68,7 @@ class Search:
         """What the manifest says of it."""
         return {
             "layers": len(self.quantization.layers),
-            "float32_layers": list(self.kept),
+            "kept_layers": list(self.kept),
             "sqnr_db": self.comparison.sqnr_db,
             "flips": len(self.comparison.flips),
             "images": len(self.comparison.max_abs_errors),
@@ -83,9 +83,9 @@ def search(
     budget: Budget,
     logits_of: Callable[[Quantization | None], NDArray[np.float32]],
 ) -> Search:
-    """Quantise as much as `budget` allows; `logits_of` runs a graph, or the float32 one, on the calibration images.
+    """Quantise as much as `budget` allows; `logits_of` runs a graph, or the one before, on the calibration images.
 
-    `images` (n, 3, S, S) are those, normalised. Raises ParityError when float32 alone would meet the budget.
+    `images` (n, 3, S, S) are those, normalised. Raises ParityError when no layer could be quantised within the budget.
     """
     reference = logits_of(None)
 

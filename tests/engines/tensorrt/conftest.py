@@ -14,12 +14,15 @@ from levit_deploy.bundle_engines import add_engine
 from levit_deploy.engine_entry import EngineEntry, Profile
 from levit_deploy.fusion import fuse
 from levit_deploy.manifest import TensorSpecification
-from levit_deploy.preprocessing import preprocessing_for
+from levit_deploy.preprocessing import normalize, preprocessing_for
 from levit_engines.tensorrt.compatibility import platform_here
 from levit_export.batch_sizes import sizes_to_verify
+from levit_export.forms.packed import moved_rows
 from levit_export.loading import load_weights
 from levit_export.naming import TOP_K_NAMES
 from levit_export.pipeline import trace_network
+from levit_export.precision.calibration import read_calibration
+from levit_export.precision.integers import Quantizer
 from levit_export.request import ExportRequest
 
 SIDE = 64
@@ -44,7 +47,13 @@ def graphs() -> Callable[..., bytes]:
             request = ExportRequest(**{"image_size": SIDE, **options})
             weights = load_weights(request)
             contract = preprocessing_for(weights.origin, weights.model.config.image_size)
-            model = trace_network(fuse(weights.model), request, contract, sizes_to_verify(*request.batch))
+            fused = fuse(weights.model)
+            model = trace_network(fused, request, contract, sizes_to_verify(*request.batch))
+            if request.calibration is not None:
+                pixels = read_calibration(request.calibration, contract).pixels[: request.batch[1]]
+                batches, method = [normalize(pixels, contract)], request.calibration_method
+                quantizer = Quantizer(model, batches, method, target=request.target, moved=moved_rows(fused))
+                model = quantizer.quantize().model
             done[key] = model.SerializeToString(deterministic=True)
         return done[key]
 

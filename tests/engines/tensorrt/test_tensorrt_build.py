@@ -1,7 +1,9 @@
 """Real builds with TensorRT-RTX, which needs no GPU for them; nothing is run."""
 
+import re
 import tempfile
 from collections import Counter
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from levit_export.request import Precision, Target
 
 pytestmark = pytest.mark.usefixtures("rtx")
 RTX = "tensorrt-rtx"
+PHOTOGRAPHS = Path(str(resources.files("levit_deploy"))) / "data" / "photographs"
 ATTENTION_OPSET = 23
 
 
@@ -142,6 +145,33 @@ def test_every_attention_is_fused_in_half_precision(
     assert len(built.files[PLAN]) < 1.5 * sum(
         numpy_helper.to_array(tensor).nbytes for tensor in onnx.load_from_string(bundle.read(MODEL)).graph.initializer
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arch", "batch"), [*((arch, (1, 4)) for arch in VARIANTS), ("128S", (2, 2))], ids=[*VARIANTS, "128S-static"]
+)
+def test_integers_build_and_leave_every_attention_fused(traced: Any, arch: str, batch: tuple[int, int]) -> None:
+    bundle = traced(
+        arch=arch, precision=Precision.INT8, target=Target.GPU, batch=batch, image_size=224, calibration=PHOTOGRAPHS
+    )
+    built = build(bundle, RTX, BuildRequest(compute_capabilities=("8.6", "8.9", "12.0")))
+    attention = built.network["attention"]
+    assert (attention["fused"], attention["count"]) == (True, sum(bundle.manifest.config.depths) + 2)
+    assert {"HALF", "INT8"} <= set(built.network["dtypes"])
+    operators = Counter(node.op_type for node in onnx.load_from_string(bundle.read(MODEL)).graph.node)
+    assert operators["QuantizeLinear"] == operators["MatMul"] > 40
+    # Weights that TensorRT finds no integer kernel for are cast and multiplied by their scale first (CastMul).
+    kernels = re.findall(rb"function=\{ name=(\w+)", built.files[PLAN])
+    # Layers that are alike share a kernel.
+    assert sum(name.count(b"RounCast") for name in kernels) > 0.9 * operators["QuantizeLinear"]
+    assert not [name for name in kernels if b"CastMul" in name]
+
+
+def test_integers_for_cpus_are_refused(traced: Any) -> None:
+    bundle = traced(arch="128S", precision=Precision.INT8, batch=(1, 4), calibration=PHOTOGRAPHS)
+    with pytest.raises(BundleError, match="uint8, which TensorRT silently reads as int8"):
+        build(bundle, RTX, BuildRequest())
 
 
 def attend_unpadded(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
