@@ -45,7 +45,7 @@ LIGHT = [
 ]
 HEAVY_PACKAGES = (
     *("torch", "torchvision", "timm", "transformers", "onnxscript", "onnxsim", "onnxruntime"),
-    *("matplotlib", "jinja2"),
+    *("matplotlib", "jinja2", "pyarrow"),
 )
 
 

@@ -17,9 +17,9 @@ from levit_engines import ENGINES
 
 if TYPE_CHECKING:
     from levit_deploy.bundle import Bundle
-    from levit_engines.evaluation.dataset import Dataset
     from levit_engines.evaluation.outcome import Comparison, Outcome
     from levit_engines.evaluation.run import Result
+    from levit_engines.evaluation.samples import Dataset
 
 PROGRAM = "levit-eval"
 DESCRIPTION = """\
@@ -254,7 +254,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = make_parser(PROGRAM, DESCRIPTION, f"{PROGRAM} levit-384-int8 --data imagenet/val --against levit-384-fp32")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle's folder")
     data = parser.add_argument_group("images")
-    data.add_argument("--data", type=Path, required=True, metavar="DIR", help="a folder for each class, or all images")
+    data.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="a folder with one for each class, or with all images; or .tar or .parquet files, or a folder of those",
+    )
     data.add_argument(
         "--ground-truth", type=Path, metavar="FILE", help="the class of each image: a line with its path and its class"
     )

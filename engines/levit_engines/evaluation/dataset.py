@@ -2,60 +2,59 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from levit_deploy.architectures import IMAGENET_CLASSES
 from levit_deploy.decoding import IMAGE_SUFFIXES, printable
 from levit_deploy.errors import EnvironmentIncompleteError, InputError
+from levit_engines.evaluation.samples import Dataset, Sample
+from levit_engines.evaluation.shards import entries_of, shards_in
 
 _SYNSET = re.compile(r"n\d{8}")
 MAX_GROUND_TRUTH_BYTES = 64 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One image; `name` is its path below the data set's folder, with slashes."""
+def read_dataset(data: Path, labels: Sequence[str], *, ground_truth: Path | None = None) -> Dataset:
+    """The images in `data`, whose classes are those that `labels` names.
 
-    name: str
-    path: Path
-    label: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dataset:
-    """Samples in the order of their names; `classes` says how labels were found."""
-
-    folder: Path
-    samples: tuple[Sample, ...]
-    classes: str
-
-    def fingerprint(self) -> str:
-        """The sha256 of names, sizes and labels: what an interrupted run must find again."""
-        digest = hashlib.sha256()
-        for sample in self.samples:
-            digest.update(f"{sample.name}\0{sample.path.stat().st_size}\0{sample.label}\n".encode(errors="replace"))
-        return digest.hexdigest()
-
-
-def read_dataset(folder: Path, labels: Sequence[str], *, ground_truth: Path | None = None) -> Dataset:
-    """The images below `folder`, whose classes are those that `labels` names.
-
-    A folder for each class; or, with `ground_truth`, a text file with a line for each image: its path, and its class.
-    A class is a name of `labels`, a synset of ImageNet-1k (where there are 1000 labels) or an index.
+    `data` is a folder with a folder for each class; or, with `ground_truth`, a folder and a text file with a line for
+    each image: its path, and its class; or one or a folder of shards, tar or parquet files, which hold both. A class is
+    a name of `labels`, a synset of ImageNet-1k (where there are 1000 labels) or an index.
 
     Raises:
+        EnvironmentIncompleteError: a package that the files need is not installed.
         InputError: there is no image, or a class is none that the network knows.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: is not a folder of labelled images")
     if ground_truth is not None:
-        samples = tuple(_from_ground_truth(folder, ground_truth, labels))
-        return Dataset(folder=folder, samples=samples, classes=f"from {ground_truth.name}")
+        if not data.is_dir():
+            raise InputError(f"{data}: is not a folder of images, whose classes --ground-truth could tell")
+        samples = tuple(_from_ground_truth(data, ground_truth, labels))
+        return Dataset(samples=samples, classes=f"from {ground_truth.name}")
+    if not data.exists():
+        raise InputError(f"{data}: does not exist")
+    shards = shards_in(data)
+    if shards:
+        return _from_shards(shards, labels)
+    if not data.is_dir():
+        raise InputError(f"{data}: is neither a folder of labelled images nor a .tar or .parquet file of them")
+    return _from_folders(data, labels)
+
+
+def _from_shards(shards: Sequence[Path], labels: Sequence[str]) -> Dataset:
+    entries = [entry for shard in shards for entry in entries_of(shard)]
+    if not entries:
+        raise InputError(f"{shards[0]}: holds no image")
+    classes, how = _classes_of_truth([entry.class_text for entry in entries], labels, shards[0])
+    samples = tuple(
+        Sample(name=entry.name, source=entry.source, label=label) for entry, label in zip(entries, classes, strict=True)
+    )
+    return Dataset(samples=samples, classes=how)
+
+
+def _from_folders(folder: Path, labels: Sequence[str]) -> Dataset:
     folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not folders:
         raise InputError(
@@ -63,14 +62,14 @@ def read_dataset(folder: Path, labels: Sequence[str], *, ground_truth: Path | No
         )
     classes, how = _classes_of([path.name for path in folders], labels, folder)
     samples = tuple(
-        Sample(name=file.relative_to(folder).as_posix(), path=file, label=classes[path.name])
+        Sample(name=file.relative_to(folder).as_posix(), source=file, label=classes[path.name])
         for path in folders
         for file in sorted(path.rglob("*"))
         if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
     )
     if not samples:
         raise InputError(f"{folder}: its {len(folders)} folders hold no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return Dataset(folder=folder, samples=samples, classes=how)
+    return Dataset(samples=samples, classes=how)
 
 
 def imagenet_synsets() -> tuple[str, ...]:
@@ -116,7 +115,7 @@ def _from_ground_truth(folder: Path, file: Path, labels: Sequence[str]) -> Itera
             raise InputError(f"{file}, line {number}: {printable(path)} is outside of {folder}")
         if not target.is_file():
             raise InputError(f"{file}, line {number}: there is no {printable(path)} in {folder}")
-        yield Sample(name=path, path=target, label=label)
+        yield Sample(name=path, source=target, label=label)
 
 
 def _classes_of_truth(names: Sequence[str], labels: Sequence[str], file: Path) -> tuple[list[int], str]:

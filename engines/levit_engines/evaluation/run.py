@@ -6,18 +6,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from levit_deploy.bundle import Bundle
+from levit_deploy.decoding import decode_image, printable
 from levit_deploy.errors import ImageError, RunnerError
-from levit_deploy.preprocessing import preprocess_file
+from levit_deploy.preprocessing import preprocess_file, resize_and_crop
 from levit_deploy.runner import Runner
 from levit_engines.batches import as_batch, group_size
-from levit_engines.evaluation.dataset import Sample
 from levit_engines.evaluation.outcome import Outcome
+from levit_engines.evaluation.samples import Sample
 
 # Decoded images that wait for the engine, in batches.
 BATCHES_AHEAD = 4
@@ -34,8 +36,15 @@ class Classifier:
     runner: Runner
 
     def pixels(self, sample: Sample) -> NDArray[np.uint8]:
-        """The (S, S, 3) RGB pixels that the network sees. Raises ImageError."""
-        return preprocess_file(sample.path, self.bundle.manifest.preprocessing)
+        """The (S, S, 3) RGB pixels that the network sees. Raises ImageError naming the image."""
+        contract = self.bundle.manifest.preprocessing
+        if isinstance(sample.source, Path):
+            return preprocess_file(sample.source, contract)
+        try:
+            image = decode_image(sample.source.read(), apply_exif_orientation=contract.apply_exif_orientation)
+            return resize_and_crop(image, contract)
+        except ImageError as error:
+            raise ImageError(f"{printable(sample.name)}: {error}") from error
 
     def outcomes(self, pixels: Sequence[NDArray[np.uint8]], labels: Sequence[int]) -> list[Outcome]:
         """What the network makes of images (n, S, S, 3). Raises RunnerError where logits are not finite."""

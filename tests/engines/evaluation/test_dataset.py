@@ -63,7 +63,7 @@ def test_folders_without_images_and_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "data" / "cat" / "notes.txt").write_text("no image")
     with pytest.raises(InputError, match="1 folders hold no image"):
         read_dataset(tmp_path / "data", LABELS)
-    with pytest.raises(InputError, match="is not a folder"):
+    with pytest.raises(InputError, match="is neither a folder"):
         read_dataset(tmp_path / "data" / "cat" / "notes.txt", LABELS)
 
 
