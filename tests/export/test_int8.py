@@ -6,7 +6,6 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from integer_layers import PHOTOGRAPHS, linear_graph
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 from PIL import Image
 
 from levit_deploy import errors
@@ -39,7 +39,6 @@ from levit_export.precision.ranges import least_squared_error
 from levit_export.precision.sensitivity import layer_shares
 from levit_export.request import Calibration, ExportRequest, Precision, Target
 
-PHOTOGRAPHS = Path(str(resources.files("levit_deploy"))) / "data" / "photographs"
 SMALL: dict[str, Any] = {"arch": "128S", "image_size": 64, "precision": Precision.INT8, "calibration": PHOTOGRAPHS}
 
 
@@ -61,19 +60,6 @@ def bundle(report: ExportReport) -> Bundle:
 
 def graph_of(bundle: Bundle) -> onnx.ModelProto:
     return onnx.load_model_from_string(bundle.read(MODEL))
-
-
-def linear_graph(weight: NDArray[np.float32]) -> onnx.ModelProto:
-    """images (1, 1, 1, K) times `weight` (K, N), as a layer of a stage."""
-    rows, columns = weight.shape
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["images", "w"], ["logits"], name="stages.0.layer/MatMul")],
-        "g",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 1, 1, rows])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 1, 1, columns])],
-        [numpy_helper.from_array(weight, "w")],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
 def run(model: onnx.ModelProto, image: NDArray[np.float32]) -> NDArray[np.float32]:

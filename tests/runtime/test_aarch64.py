@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from levit_documents import python_document, require_alike
 
+from levit_export.request import Precision
+
 TOOLS = ("aarch64-linux-gnu-g++", "qemu-aarch64-static", "unshare")
 LIBRARY = "LEVIT_AARCH64_ONNXRUNTIME"
 # ONNX Runtime reads there what processor it is on, which is not the emulated one, and crashes.
@@ -47,6 +49,21 @@ def test_golden_images_and_photographs_give_what_they_give_here(
     shown = emulated(small_bundle, *photographs, "--json")
     assert shown.returncode == 0, shown.stderr
     require_alike(json.loads(shown.stdout), python_document(capsys, small_bundle, *photographs), tolerance=1e-5)
+
+
+@pytest.mark.slow
+def test_integers_give_the_same_classes_there(
+    emulated: Any, exported: Any, photographs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It opens only within the manifest's tolerance. Of what is rounded to integers, a last bit may be a whole step."""
+    options = {"precision": Precision.INT8, "calibration": photographs[0].parent}
+    bundle = exported(arch="128S", image_size=64, **options).bundle.path
+    shown = emulated(bundle, *photographs, "--json")
+    assert shown.returncode == 0, shown.stderr
+    there = [image["top"][0] for image in json.loads(shown.stdout)["images"]]
+    here = [image["top"][0] for image in python_document(capsys, bundle, *photographs)["images"]]
+    assert [best["class"] for best in there] == [best["class"] for best in here]
+    assert [best["probability"] for best in there] == pytest.approx([best["probability"] for best in here], rel=0.15)
 
 
 @pytest.mark.slow

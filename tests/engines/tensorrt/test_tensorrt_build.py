@@ -3,7 +3,6 @@
 import re
 import tempfile
 from collections import Counter
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import onnx
 import pytest
 import torch
 from fixtures_bundle import BundleFactory
+from integer_layers import PHOTOGRAPHS
 from onnx import TensorProto, helper, numpy_helper
 from tensorrt_fakes import FakeCuda
 
@@ -37,7 +37,6 @@ from levit_export.request import Precision, Target
 
 pytestmark = pytest.mark.usefixtures("rtx")
 RTX = "tensorrt-rtx"
-PHOTOGRAPHS = Path(str(resources.files("levit_deploy"))) / "data" / "photographs"
 ATTENTION_OPSET = 23
 
 
