@@ -50,7 +50,9 @@ def _export(options: argparse.Namespace) -> int:
 
     request = _request(options)
     with StageDisplay(descriptions(request)) as display:
-        report = run_export(request, display)
+        report = run_export(
+            request, display, on_progress=lambda what, done, total: display.advanced("quantize", what, done, total)
+        )
     for note in report.notes:
         print_line(f"note: {note}")
     if options.json:

@@ -38,7 +38,7 @@ from levit_export.precision.calibration import CalibrationSet, read_calibration
 from levit_export.precision.half import DTYPES, CastRecord, cast_network, island_around
 from levit_export.precision.integers import Quantization, Quantizer
 from levit_export.precision.ranges import IMAGES_AT_ONCE
-from levit_export.precision.sensitivity import Budget, Search, search
+from levit_export.precision.sensitivity import Budget, OnProgress, Search, search
 from levit_export.request import ATTENTION_OPSET, ExportRequest, Form, Precision, form_of
 from levit_export.simplification import Simplification, simplify
 from levit_export.tracing import DeployedNetwork, trace
@@ -74,8 +74,10 @@ def export(request: ExportRequest) -> Bundle:
     return run_export(request).bundle
 
 
-def run_export(request: ExportRequest, observer: Observer | None = None) -> ExportReport:
-    """Export, verify and write a bundle, and report on every stage.
+def run_export(
+    request: ExportRequest, observer: Observer | None = None, on_progress: OnProgress = lambda *_: None
+) -> ExportReport:
+    """Export, verify and write a bundle, and report on every stage; on_progress is told how far quantising is.
 
     Raises:
         ConfigError: options contradict each other, or the output exists.
@@ -124,7 +126,7 @@ def run_export(request: ExportRequest, observer: Observer | None = None) -> Expo
         found, quantization = None, None
         if calibration is not None:
             with clock.stage("quantize"):
-                found = _quantize(simplification.model, fused, calibration, ingredients)
+                found = _quantize(simplification.model, fused, calibration, ingredients, on_progress)
                 quantization = found.quantization
         try:
             with clock.stage("verify"):
@@ -219,7 +221,13 @@ def _simplify(traced: onnx.ModelProto, ingredients: Ingredients) -> Simplificati
     return simplification
 
 
-def _quantize(model: onnx.ModelProto, fused: Levit, calibration: CalibrationSet, ingredients: Ingredients) -> Search:
+def _quantize(
+    model: onnx.ModelProto,
+    fused: Levit,
+    calibration: CalibrationSet,
+    ingredients: Ingredients,
+    on_progress: OnProgress,
+) -> Search:
     request, sizes = ingredients.request, ingredients.batch_sizes
     images = normalize(calibration.pixels, ingredients.contract)
     inputs = calibration.pixels if request.uint8_input else images
@@ -234,7 +242,7 @@ def _quantize(model: onnx.ModelProto, fused: Levit, calibration: CalibrationSet,
 
     budget = Budget(min_sqnr_db=request.min_sqnr_db, max_flips=request.max_flips)
     quantizer = Quantizer(model, batches, request.calibration_method, target=request.target, moved=moved_rows(fused))
-    found = search(quantizer, fused, images, budget, logits_of)
+    found = search(quantizer, fused, images, budget, logits_of, on_progress)
     stamp(found.quantization.model, ingredients)
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +15,9 @@ from levit_deploy.decoding import printable
 from levit_deploy.parity import decisive_of
 from levit_export.pipeline import ExportReport, StageReport
 from levit_export.request import ExportRequest, Precision
+
+MOST_LAYERS = 5
+"""That are shown of those that were quantised."""
 
 DESCRIPTIONS = {
     "load": "loading weights",
@@ -44,6 +48,7 @@ def print_report(report: ExportReport) -> None:
     for stage in report.stages:
         table.add_row(*map(Text, _cells(stage)))
     console.print(table)
+    _print_layers(console, manifest.graph.get("quantization", {}))
     worst = decisive_of(report.rungs)
     sizes = ", ".join(str(size) for size in manifest.batch_sizes.verified)
     console.print(
@@ -53,6 +58,21 @@ def print_report(report: ExportReport) -> None:
     path = printable(str(report.bundle.path))
     console.print(f"Bundle:   {path}", soft_wrap=True)
     console.print(f"Next:     levit-classify {shlex.quote(path)} photo.jpg", soft_wrap=True)
+
+
+def _print_layers(console: Console, quantization: Mapping[str, Any]) -> None:
+    """What the layers cost that cost the most, where that was measured; those that were kept are the first."""
+    shares: Mapping[str, float] = quantization.get("sqnr_db_of_each_layer_alone", {})
+    if not shares:
+        return
+    kept = quantization["kept_layers"]
+    table = Table(title=f"Layers by what each alone costs, {len(shares)} in all")
+    for column in ("layer", "quantised"):
+        table.add_column(column)
+    table.add_column("signal to error", justify="right")
+    for path in sorted(shares, key=lambda path: shares[path])[: len(kept) + MOST_LAYERS]:
+        table.add_row(path, "no, kept" if path in kept else "yes", f"{shares[path]:.1f} dB")
+    console.print(table)
 
 
 def _cells(stage: StageReport) -> tuple[str, ...]:

@@ -391,6 +391,24 @@ def test_tells_where_everything_comes_from(passing):
         assert fact in text
 
 
+def test_tells_what_each_layer_costs_the_most_expensive_first():
+    shares = {"stages.0.blocks.1.mlp.expand": 70.25, "<b>": 41.0, "stages.1.downsample.attention.query": 55.5}
+    bundle = make_bundle_value(
+        graph={"quantization": {"sqnr_db_of_each_layer_alone": shares, "kept_layers": ["<b>"]}}, precision="int8"
+    )
+    text = shown(render_page(replace(small_report(), bundle=bundle)))
+    assert (
+        "<b> no, kept 41.0 dB stages.1.downsample.attention.query yes 55.5 dB "
+        "stages.0.blocks.1.mlp.expand yes 70.2 dB" in text
+    )
+
+
+@pytest.mark.parametrize("record", [None, 3, {}, {"sqnr_db_of_each_layer_alone": ["x"]}])
+def test_tells_nothing_of_layers_where_the_manifest_does_not(record):
+    bundle = make_bundle_value(graph={"quantization": record})
+    assert "what each layer costs" not in shown(render_page(replace(small_report(), bundle=bundle)))
+
+
 def test_repeats_the_command_line_it_was_given():
     text = shown(render_page(small_report(), command="levit-verify b --untrained"))
     assert "This page was written by levit-verify b --untrained With the versions" in text

@@ -37,6 +37,7 @@ from levit_export.pipeline import ExportReport, run_export
 from levit_export.precision.integers import Quantization, Quantizer, linear_layers, quantized_layers
 from levit_export.precision.ranges import least_squared_error
 from levit_export.precision.sensitivity import layer_shares
+from levit_export.rendering import print_report
 from levit_export.request import Calibration, ExportRequest, Precision, Target
 
 SMALL: dict[str, Any] = {"arch": "128S", "image_size": 64, "precision": Precision.INT8, "calibration": PHOTOGRAPHS}
@@ -196,11 +197,14 @@ def test_a_channel_of_zeros_has_a_step_and_stays_zero() -> None:
     assert run(quantization.model, images[0])[..., 1].item() == 0
 
 
-def test_the_layer_that_costs_most_is_kept_and_no_other(exported: Callable[..., ExportReport], tmp_path: Path) -> None:
+def test_the_layer_that_costs_most_is_kept_and_no_other(
+    exported: Callable[..., ExportReport], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The budget lies between what all layers lose and what is left without the worst of them."""
     everything = exported(**SMALL).bundle.manifest.graph["quantization"]
     limit = everything["sqnr_db"] + 0.05
-    found = exported(**SMALL, min_sqnr_db=limit).bundle.manifest.graph["quantization"]
+    report = exported(**SMALL, min_sqnr_db=limit)
+    found = report.bundle.manifest.graph["quantization"]
     shares = found["sqnr_db_of_each_layer_alone"]
     assert set(shares) == set(quantized_layers(graph_of(exported(**SMALL).bundle)))
     assert found["kept_layers"] == sorted(shares, key=lambda path: shares[path])[: len(found["kept_layers"])]
@@ -208,9 +212,18 @@ def test_the_layer_that_costs_most_is_kept_and_no_other(exported: Callable[..., 
     assert found["sqnr_db"] >= limit
     assert found["layers"] + len(found["kept_layers"]) == everything["layers"]
     assert everything["kept_layers"] == []
+    print_report(report)
+    shown = capsys.readouterr().out
+    assert "Layers by what each alone costs, 46 in all" in shown
+    assert shown.count("no, kept") == len(found["kept_layers"])
+    assert shown.count("yes") == 5
     impossible = ExportRequest(**SMALL, min_sqnr_db=150.0, simplify=False, output=tmp_path / "bundle")
+    told: list[tuple[str, int, int]] = []
     with pytest.raises(errors.ParityError, match="allow more, or export fp16"):
-        run_export(impossible)
+        run_export(impossible, on_progress=lambda *step: told.append(step))
+    assert [total for _, _, total in told] == [46] * 46 + [6] * (len(told) - 46)
+    assert all(done < total for _, done, total in told)
+    assert len(told) > 46
 
 
 def test_a_share_is_what_the_graph_loses_with_that_layer_alone(exported: Callable[..., ExportReport]) -> None:

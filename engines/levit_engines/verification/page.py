@@ -126,6 +126,7 @@ def _content(report: VerificationReport, command: str | None) -> dict[str, Any]:
         "flip_count": flip_count,
         "thumbnails": page_content.thumbnails(report),
         "batch_tables": page_content.batch_tables(report),
+        "layer_rows": page_content.layer_rows(report.bundle.manifest),
         "command": command or f"levit-verify {shlex.quote(str(report.bundle.path))}",
         "command_is_exact": command is not None,
         **_depth_content(report),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from levit_deploy.blame import ProbeError
+from levit_deploy.manifest import Manifest
 from levit_deploy.metamorphic import CHECKS, BatchCheck
 from levit_deploy.probes import Probe
 from levit_deploy.rung_record import FlipRecord, RungRecord
@@ -78,6 +79,15 @@ class DepthRow:
 
     probe: Probe
     found: tuple[ProbeError | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRow:
+    """A layer that could be on integers: the logits' ratio of signal to error when it alone is, and whether it is."""
+
+    path: str
+    sqnr_db: float
+    quantized: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +267,21 @@ def data_uri(pixels: NDArray[np.uint8], side_px: int) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def layer_rows(manifest: Manifest) -> tuple[LayerRow, ...]:
+    """Every layer whose cost was measured at the export, the most expensive first; as far as the manifest tells."""
+    record = manifest.graph.get("quantization")
+    shares = record.get("sqnr_db_of_each_layer_alone") if isinstance(record, Mapping) else None
+    if not isinstance(record, Mapping) or not isinstance(shares, Mapping):
+        return ()
+    kept = record.get("kept_layers")
+    rows = (
+        LayerRow(path=str(path), sqnr_db=float(share), quantized=not (isinstance(kept, list) and path in kept))
+        for path, share in shares.items()
+        if isinstance(share, int | float)
+    )
+    return tuple(sorted(rows, key=lambda row: row.sqnr_db))
 
 
 def plain_table(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -25,6 +25,9 @@ from levit_export.precision.integers import Quantization, Quantizer
 IMAGES = 32
 """To measure shares on, at equal distances from all."""
 
+OnProgress = Callable[[str, int, int], None]
+"""Told what is done, how much of it, and of how much."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
@@ -82,6 +85,7 @@ def search(
     images: NDArray[np.float32],
     budget: Budget,
     logits_of: Callable[[Quantization | None], NDArray[np.float32]],
+    on_progress: OnProgress = lambda *_: None,
 ) -> Search:
     """Quantise as much as `budget` allows; `logits_of` runs a graph, or the one before, on the calibration images.
 
@@ -99,12 +103,14 @@ def search(
     if not budget.asks or budget.is_met(everything.comparison):
         return everything
     places = np.unique(np.linspace(0, len(images) - 1, min(IMAGES, len(images))).round().astype(int))
-    shares = layer_shares(fused, everything.quantization.layers, images[places])
+    shares = layer_shares(fused, everything.quantization.layers, images[places], on_progress)
     order = sorted(shares, key=lambda path: shares[path])
     misses, found = 0, None
     meets = len(order)
+    attempts, most = 0, (len(order) - 1).bit_length()
     while meets - misses > 1:
-        middle = (misses + meets) // 2
+        on_progress("looking for the fewest layers to keep", attempts, most)
+        attempts, middle = attempts + 1, (misses + meets) // 2
         attempted = attempt(order[:middle])
         if budget.is_met(attempted.comparison):
             meets, found = middle, attempted
@@ -118,12 +124,18 @@ def search(
 
 
 @torch.no_grad()
-def layer_shares(fused: Levit, layers: Mapping[str, QuantizedLayer], images: NDArray[np.float32]) -> dict[str, float]:
+def layer_shares(
+    fused: Levit,
+    layers: Mapping[str, QuantizedLayer],
+    images: NDArray[np.float32],
+    on_progress: OnProgress = lambda *_: None,
+) -> dict[str, float]:
     """The ratio of signal to error of the logits, in decibel, when one layer alone is quantised; by path."""
     inputs = torch.from_numpy(images)
     reference = fused(inputs).numpy()
     shares = {}
-    for path, layer in layers.items():
+    for number, (path, layer) in enumerate(layers.items()):
+        on_progress("measuring what each layer costs", number, len(layers))
         module = fused.get_submodule(path)
         assert isinstance(module, nn.Linear)
         hook = module.register_forward_hook(_quantized(layer))
