@@ -18,6 +18,8 @@ import onnxruntime
 
 MAGIC = b"vtrt"
 VERSION = "11.0.0"
+WORK_MS = 0.25
+"""What every copy and every run of a network takes by the GPU's own clock."""
 TYPES = {
     "tensor(float)": ("FLOAT", np.float32),
     "tensor(uint8)": ("UINT8", np.uint8),
@@ -43,6 +45,7 @@ class FakeStream:
     def __init__(self, number: int) -> None:
         self.number = number
         self.recording: list[Callable[[], None]] | None = None
+        self.spent_ms = 0.0
 
     def __int__(self) -> int:
         return self.number
@@ -51,6 +54,7 @@ class FakeStream:
         """Now, or when the graph that is being captured is launched."""
         if self.recording is None:
             work()
+            self.spent_ms += WORK_MS
         else:
             self.recording.append(work)
 
@@ -75,13 +79,14 @@ class FakeCuda:
         self.memory: dict[int, Any] = {}
         self.streams: dict[int, FakeStream] = {}
         self.graphs: set[object] = set()
+        self.stream_events: dict[int, Any] = {}
         self.calls: Counter[str] = Counter()
         self.events: list[str] = []
 
     @property
     def live(self) -> int:
         """Whatever was reserved and not given back."""
-        return len(self.memory) + len(self.streams) + len(self.graphs)
+        return len(self.memory) + len(self.streams) + len(self.graphs) + len(self.stream_events)
 
     def _answer(self, name: str, make: Callable[[], Any] | None = None) -> Any:
         self.calls[name] += 1
@@ -171,8 +176,28 @@ class FakeCuda:
     def cudaGraphLaunch(self, graph: Any, stream: FakeStream) -> Any:
         assert id(graph) in self.graphs
         for work in graph.work:
-            work()
+            stream.do(work)
         return self._answer("cudaGraphLaunch")
+
+    def cudaEventCreate(self) -> Any:
+        def create() -> Any:
+            event = SimpleNamespace(recorded_ms=None)
+            self.stream_events[id(event)] = event
+            return event
+
+        return self._answer("cudaEventCreate", create)
+
+    def cudaEventDestroy(self, event: Any) -> Any:
+        del self.stream_events[id(event)]
+        return self._answer("cudaEventDestroy")
+
+    def cudaEventRecord(self, event: Any, stream: FakeStream) -> Any:
+        assert stream.recording is None, "what a graph records cannot be read"
+        event.recorded_ms = stream.spent_ms
+        return self._answer("cudaEventRecord")
+
+    def cudaEventElapsedTime(self, start: Any, end: Any) -> Any:
+        return self._answer("cudaEventElapsedTime", lambda: end.recorded_ms - start.recorded_ms)
 
     def cudaGraphDestroy(self, graph: Any) -> Any:
         self.graphs.remove(id(graph))

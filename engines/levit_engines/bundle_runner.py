@@ -73,6 +73,14 @@ class BundleRunner(ABC):
         """What a user should be told of how it was opened."""
         return self._notes
 
+    @property
+    def gpu_ns(self) -> int | None:
+        """What the GPU took for the last call by its own clock (CUDA events), copies included, in nanoseconds.
+
+        None on a CPU, before the first call, and on engines that keep their stream to themselves.
+        """
+        return None
+
     def infer(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Logits (B, K) of the images; see `Runner.infer`."""
         self._require_open()

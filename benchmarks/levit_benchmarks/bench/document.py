@@ -14,7 +14,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from levit_benchmarks.bench.record import SCENARIOS, SCHEMA_VERSION, Candidate, Group, Round, RunRecord
+from levit_benchmarks.bench.record import OPTIONAL, SCENARIOS, SCHEMA_VERSION, Candidate, Group, Round, RunRecord
 from levit_benchmarks.bench.summary import pair_verdicts, summarize
 from levit_deploy.decoding import printable
 from levit_deploy.errors import InputError
@@ -143,10 +143,11 @@ def _decode_fields(kind: type, value: object, where: str) -> Any:
     table = _expect(dict, value, where or "the document", "an object")
     hints = get_type_hints(kind)
     prefix = f"{where}." if where else ""
+    optional = {field.name for field in fields(kind) if OPTIONAL in field.metadata}
     for name in hints:
-        if name not in table:
+        if name not in table and name not in optional:
             raise ValueError(f"{prefix}{name} is missing")
-    return kind(**{name: _decode(hint, table[name], prefix + name) for name, hint in hints.items()})
+    return kind(**{name: _decode(hint, table[name], prefix + name) for name, hint in hints.items() if name in table})
 
 
 def _decode_scalar(kind: Any, value: object, where: str) -> Any:
@@ -256,6 +257,8 @@ def _round_problems(one: Round, names: list[str], where: str) -> Iterator[str]:
             yield f"{place}.latencies_ns is empty"
         elif min(burst.latencies_ns) < 1:
             yield f"{place}.latencies_ns has a time below 1"
+        if burst.gpu_ns and (len(burst.gpu_ns) != len(burst.latencies_ns) or min(burst.gpu_ns) < 1):
+            yield f"{place}.gpu_ns has not a time above 0 for each call"
         if burst.wall_ns < 1 or burst.cpu_ns < 0:
             yield f"{place} has a wall_ns below 1 or a cpu_ns below 0"
     read = one.conditions

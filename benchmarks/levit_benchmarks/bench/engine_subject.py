@@ -43,6 +43,10 @@ class EngineSubject:
         """Logits (B, K)."""
         return self._runner.infer(images)
 
+    def gpu_ns(self) -> int | None:
+        """See `levit_engines.bundle_runner.BundleRunner.gpu_ns`."""
+        return self._runner.gpu_ns
+
     def close(self) -> None:
         """Free the engine."""
         self._runner.close()

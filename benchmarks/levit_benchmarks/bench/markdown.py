@@ -107,12 +107,11 @@ def _group_lines(group: Group, title: str, limits: tuple[MachineLimit, ...]) -> 
 
 
 def _group_table(summaries: Sequence[CandidateSummary]) -> list[str]:
-    percentiles = rows.percentiles_of(summaries)
-    head = ("candidate", *rows.speed_columns(percentiles), "of limit", "ratio", "verdict")
+    head = ("candidate", *rows.speed_columns(summaries), "of limit", "ratio", "verdict")
     lines = [
         (
             summary.name,
-            *rows.speed_cells(summary, percentiles),
+            *rows.speed_cells(summary, summaries),
             percent(summary.share_of_limit),
             ratio_with_interval(summary.verdict),
             rows.verdict_word(summary),

@@ -66,7 +66,6 @@ def group_views(record: RunRecord, drawings: Sequence[Drawing]) -> tuple[GroupVi
 def _group_view(
     group: Group, summaries: Sequence[CandidateSummary], anchor: str, title: str, drawings: Sequence[Drawing]
 ) -> GroupView:
-    percentiles = rows.percentiles_of(summaries)
     sessions = findings.sessions_sentence(group)
     place = anchor.rpartition("-")[2]
     notes = (
@@ -77,10 +76,9 @@ def _group_view(
     return GroupView(
         anchor=anchor,
         title=title[:1].upper() + title[1:],
-        columns=rows.speed_columns(percentiles),
+        columns=rows.speed_columns(summaries),
         rows=tuple(
-            _row(candidate, summary, percentiles)
-            for candidate, summary in zip(group.candidates, summaries, strict=True)
+            _row(candidate, summary, summaries) for candidate, summary in zip(group.candidates, summaries, strict=True)
         ),
         notes=notes,
         noise=findings.noise_sentences(group, summaries),
@@ -88,11 +86,11 @@ def _group_view(
     )
 
 
-def _row(candidate: Candidate, summary: CandidateSummary, percentiles: Sequence[float]) -> Row:
+def _row(candidate: Candidate, summary: CandidateSummary, summaries: Sequence[CandidateSummary]) -> Row:
     return Row(
         name=summary.name,
         remark=f"{candidate.network}, {candidate.engine}, {candidate.precision}, {summary.count} calls",
-        cells=rows.speed_cells(summary, percentiles),
+        cells=rows.speed_cells(summary, summaries),
         share=summary.share_of_limit,
         share_text=percent(summary.share_of_limit),
         ratio="" if summary.verdict is None else ratio_with_interval(summary.verdict),

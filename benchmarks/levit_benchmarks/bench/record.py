@@ -12,6 +12,8 @@ from typing import Any
 SCHEMA_VERSION = 1
 SINGLE_STREAM, OFFLINE = "single-stream", "offline"
 SCENARIOS = (SINGLE_STREAM, OFFLINE)
+OPTIONAL = "optional"
+"""The metadata of fields that files of this schema version may lack: they came after the first of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +44,14 @@ class Burst:
     """The timed calls of one candidate in one round. `cpu_ns` is user and system time of its process meanwhile.
 
     Each latency is of one call with `batch` images; `wall_ns` is from the start of the first call to the end of the
-    last, over all sessions.
+    last, over all sessions. `gpu_ns` is what the GPU itself took for each call, copies included, by CUDA events; empty
+    on a CPU, and where the engine keeps its stream to itself.
     """
 
     latencies_ns: tuple[int, ...]
     wall_ns: int
     cpu_ns: int
+    gpu_ns: tuple[int, ...] = field(default=(), metadata={OPTIONAL: True})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,6 +129,7 @@ class Crew:
             latencies_ns=tuple(latency for sample in samples for latency in sample["latencies_ns"]),
             wall_ns=max(sample["end_ns"] for sample in samples) - min(sample["start_ns"] for sample in samples),
             cpu_ns=sum(sample["cpu_ns"] for sample in samples),
+            gpu_ns=tuple(gpu_ns for sample in samples for gpu_ns in sample["gpu_ns"]),
         )
 
 

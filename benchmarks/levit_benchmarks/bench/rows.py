@@ -31,19 +31,30 @@ def percentiles_of(summaries: Iterable[CandidateSummary]) -> tuple[float, ...]:
     return tuple(sorted({percentile for summary in summaries for percentile in summary.percentiles_ms}))
 
 
-def speed_columns(percentiles: Sequence[float]) -> tuple[str, ...]:
-    """What `speed_cells` are."""
-    return (*(f"p{percentile:g}, ms" for percentile in percentiles), "images/s", "CPU ms/image", "MiB")
-
-
-def speed_cells(summary: CandidateSummary, percentiles: Sequence[float]) -> tuple[str, ...]:
-    """Latency, throughput, CPU time and peak memory of one candidate."""
+def speed_columns(summaries: Sequence[CandidateSummary]) -> tuple[str, ...]:
+    """What `speed_cells` are; a column for the GPU's own time only where a GPU told it."""
     return (
-        *(significant(summary.percentiles_ms.get(percentile)) for percentile in percentiles),
+        *(f"p{percentile:g}, ms" for percentile in percentiles_of(summaries)),
+        *(("GPU p50, ms",) if _any_gpu(summaries) else ()),
+        "images/s",
+        "CPU ms/image",
+        "MiB",
+    )
+
+
+def speed_cells(summary: CandidateSummary, summaries: Sequence[CandidateSummary]) -> tuple[str, ...]:
+    """Latency, throughput, CPU time and peak memory of one of the candidates of a table."""
+    return (
+        *(significant(summary.percentiles_ms.get(percentile)) for percentile in percentiles_of(summaries)),
+        *((significant(summary.gpu_p50_ms),) if _any_gpu(summaries) else ()),
         significant(summary.images_per_s),
         significant(1e3 * summary.cpu_s_per_image),
         mebibytes(summary.peak_rss_bytes),
     )
+
+
+def _any_gpu(summaries: Iterable[CandidateSummary]) -> bool:
+    return any(summary.gpu_p50_ms is not None for summary in summaries)
 
 
 def verdict_word(summary: CandidateSummary) -> str:

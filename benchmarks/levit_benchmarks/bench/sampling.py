@@ -10,20 +10,26 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Latencies of the calls; start and end on the clock that all processes of a machine share."""
+    """Latencies of the calls; start and end on the clock that all processes of a machine share.
+
+    `gpu_ns` is what the GPU itself took for each, where it says so, else empty.
+    """
 
     latencies_ns: tuple[int, ...]
+    gpu_ns: tuple[int, ...]
     start_ns: int
     end_ns: int
     cpu_ns: int
 
 
-def run_calls(call: Callable[[], object], *, seconds: float, count: int) -> Sample:
+def run_calls(
+    call: Callable[[], object], *, seconds: float, count: int, read_gpu_ns: Callable[[], int | None] = lambda: None
+) -> Sample:
     """Call at least `count` times and at least for `seconds`, without garbage collection meanwhile.
 
-    `cpu_ns` is what all threads of this process took.
+    `read_gpu_ns` is asked after each call. `cpu_ns` is what all threads of this process took.
     """
-    clock, latencies = time.perf_counter_ns, list[int]()
+    clock, latencies, gpu = time.perf_counter_ns, list[int](), list[int]()
     gc.collect()
     gc.disable()
     try:
@@ -36,7 +42,9 @@ def run_calls(call: Callable[[], object], *, seconds: float, count: int) -> Samp
             call()
             end_ns = clock()
             latencies.append(end_ns - before_ns)
+            if (gpu_ns := read_gpu_ns()) is not None:
+                gpu.append(gpu_ns)
         cpu_ns = time.process_time_ns() - cpu_ns
     finally:
         gc.enable()
-    return Sample(latencies_ns=tuple(latencies), start_ns=start_ns, end_ns=end_ns, cpu_ns=cpu_ns)
+    return Sample(latencies_ns=tuple(latencies), gpu_ns=tuple(gpu), start_ns=start_ns, end_ns=end_ns, cpu_ns=cpu_ns)

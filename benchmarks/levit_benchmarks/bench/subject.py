@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,15 @@ class Subject(Protocol):
     def infer(self, images: NDArray[Any]) -> NDArray[np.float32]: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class GpuTimed(Protocol):
+    """A subject that may also know what the GPU itself took for the last call."""
+
+    def gpu_ns(self) -> int | None:
+        """Nanoseconds on the GPU's own clock, or None where there is no such clock."""
+        ...
 
 
 class Peer(Protocol):

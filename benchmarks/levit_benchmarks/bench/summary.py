@@ -36,6 +36,7 @@ class Verdict:
 class CandidateSummary:
     """One row of a table. `percentiles_ms` holds only percentiles that the count carries: {50: …, 90: …, 99: …}.
 
+    `gpu_p50_ms` is the median of what the GPU itself took for a call, None where no engine told.
     `round_spread` is the interquartile range of the rounds' medians over their median. `share_of_limit` is the time
     that the MACs would take at the measured peak, over the time taken; None where MACs or peak are unknown. `verdict`
     is None for the baseline itself.
@@ -44,6 +45,7 @@ class CandidateSummary:
     name: str
     count: int
     percentiles_ms: Mapping[float, float]
+    gpu_p50_ms: float | None
     images_per_s: float
     cpu_s_per_image: float
     peak_rss_bytes: int
@@ -94,6 +96,7 @@ def _summary(group: Group, index: int, limits: Sequence[MachineLimit]) -> Candid
     candidate = group.candidates[index]
     bursts = [one.bursts[candidate.name] for one in group.rounds]
     latencies = [latency for burst in bursts for latency in burst.latencies_ns]
+    gpu = [gpu_ns for burst in bursts for gpu_ns in burst.gpu_ns]
     images = len(latencies) * group.batch
     times_s, baseline_s = (round_times_s(group, name) for name in (candidate.name, group.baseline))
     peak = None
@@ -104,6 +107,7 @@ def _summary(group: Group, index: int, limits: Sequence[MachineLimit]) -> Candid
         name=candidate.name,
         count=len(latencies),
         percentiles_ms={name: ns / 1e6 for name, ns in carried_percentiles(latencies).items()},
+        gpu_p50_ms=carried_percentiles(gpu)[50] / 1e6 if 50 in carried_percentiles(gpu) else None,
         images_per_s=images / (sum(burst.wall_ns for burst in bursts) / 1e9),
         cpu_s_per_image=sum(burst.cpu_ns for burst in bursts) / 1e9 / images,
         peak_rss_bytes=group.peak_rss_bytes[candidate.name],

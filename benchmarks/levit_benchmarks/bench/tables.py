@@ -65,10 +65,9 @@ def _print_group(console: Console, group: Group, title: str, limits: tuple[Machi
 
 
 def _group(summaries: Sequence[CandidateSummary]) -> Table:
-    percentiles = rows.percentiles_of(summaries)
     table = _table()
     _name_column(table, "candidate")
-    for column in (*rows.speed_columns(percentiles), "of limit"):
+    for column in (*rows.speed_columns(summaries), "of limit"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("ratio", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
@@ -76,7 +75,7 @@ def _group(summaries: Sequence[CandidateSummary]) -> Table:
         word = rows.verdict_word(summary)
         table.add_row(
             _text(summary.name),
-            *rows.speed_cells(summary, percentiles),
+            *rows.speed_cells(summary, summaries),
             percent(summary.share_of_limit),
             ratio_with_interval(summary.verdict),
             Text(word, style=STYLES.get(word, "")),

@@ -16,7 +16,7 @@ from levit_engines.tensorrt.api import Library, TrtContext, TrtEngine, TrtLogger
 from levit_engines.tensorrt.compatibility import refusal_to_load, require_loadable_header
 from levit_engines.tensorrt.devices import require_success
 from levit_engines.tensorrt.kernels import KeptKernels
-from levit_engines.tensorrt.memory import Buffer, CudaRuntime, allocate, capture, open_stream
+from levit_engines.tensorrt.memory import Buffer, CudaRuntime, StreamClock, allocate, capture, open_stream
 from levit_engines.tensorrt.messages import MessageLog
 from levit_engines.tensorrt.optional_api import CapturableContext
 from levit_engines.tensorrt.tensors import promised_tensors, tensors_of
@@ -54,10 +54,13 @@ class Execution:
         self._batch = 0
         self._warm = False
         self._graph: Any = None
+        self.gpu_ns: int | None = None
+        """What the GPU took for the last run by its own clock, copies included; None before the first."""
         self._stack = ExitStack()
         try:
             # Freed in the opposite order: engine, buffers, stream.
             self._stream = open_stream(cuda, self._stack)
+            self._clock = StreamClock(cuda, self._stack, self._stream)
             copied = (images.name, LOGITS)
             self._buffers = {
                 item.name: allocate(cuda, self._stack, _size_bytes(item, maximum), pinned=item.name in copied)
@@ -111,11 +114,14 @@ class Execution:
         logits = _logits(self._outputs)
         _host_view(source, self._images, batch)[...] = images
         self._capture_when_warm()
+        self._clock.begin()
         if self._graph is not None:
             require_success(self._cuda.cudaGraphLaunch(self._graph, self._stream), "launching a CUDA graph")
         else:
             self._enqueue()
+        self._clock.end()
         require_success(self._cuda.cudaStreamSynchronize(self._stream), "running the network")
+        self.gpu_ns = self._clock.elapsed_ns()
         self._warm = True
         result: NDArray[np.float32] = _host_view(self._buffers[logits.name], logits, batch).copy()
         return result

@@ -1,5 +1,5 @@
 # ruff: noqa: N802 (names are those of the bindings)
-"""Memory, streams and graphs of the CUDA runtime, each freed by the stack that it was entered into."""
+"""Memory, streams, events and graphs of the CUDA runtime, each freed by the stack that it was entered into."""
 
 from __future__ import annotations
 
@@ -75,6 +75,14 @@ class CudaRuntime(DeviceQueries, Protocol):
 
     def cudaGraphExecDestroy(self, graph: Any, /) -> tuple[Status]: ...
 
+    def cudaEventCreate(self) -> tuple[Status, Any]: ...
+
+    def cudaEventDestroy(self, event: Any, /) -> tuple[Status]: ...
+
+    def cudaEventRecord(self, event: Any, stream: Any, /) -> tuple[Status]: ...
+
+    def cudaEventElapsedTime(self, start: Any, end: Any, /) -> tuple[Status, float]: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
@@ -90,6 +98,32 @@ def open_stream(cuda: CudaRuntime, stack: ExitStack) -> Any:
     stream = value_of(cuda.cudaStreamCreateWithFlags(cuda.cudaStreamNonBlocking), "creating a CUDA stream")
     stack.callback(cuda.cudaStreamDestroy, stream)
     return stream
+
+
+class StreamClock:
+    """What the GPU takes for work on one stream, by its own clock: CUDA events before and after it."""
+
+    def __init__(self, cuda: CudaRuntime, stack: ExitStack, stream: Any) -> None:
+        """`stack` destroys the events. Raises RunnerError."""
+        self._cuda, self._stream = cuda, stream
+        self._events = []
+        for _ in range(2):
+            event = value_of(cuda.cudaEventCreate(), "creating a CUDA event")
+            stack.callback(cuda.cudaEventDestroy, event)
+            self._events.append(event)
+
+    def begin(self) -> None:
+        """The work that follows on the stream is timed. Raises RunnerError."""
+        require_success(self._cuda.cudaEventRecord(self._events[0], self._stream), "recording a CUDA event")
+
+    def end(self) -> None:
+        """The work on the stream is timed up to here. Raises RunnerError."""
+        require_success(self._cuda.cudaEventRecord(self._events[1], self._stream), "recording a CUDA event")
+
+    def elapsed_ns(self) -> int:
+        """Nanoseconds between the two, to about 500, once the stream was waited for. Raises RunnerError."""
+        elapsed_ms = value_of(self._cuda.cudaEventElapsedTime(*self._events), "reading CUDA events")
+        return round(1e6 * elapsed_ms)
 
 
 def allocate(cuda: CudaRuntime, stack: ExitStack, size_bytes: int, *, pinned: bool) -> Buffer:

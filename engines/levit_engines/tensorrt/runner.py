@@ -71,6 +71,7 @@ class TensorRTRunner(BundleRunner):
         self._turn = threading.Condition()
         self._one_at_a_time = threading.Lock()
         self._users = 0
+        self._gpu_ns: int | None = None
         self._execution: Execution | None = Execution(
             library,
             cuda,
@@ -103,9 +104,16 @@ class TensorRTRunner(BundleRunner):
         """Always the first GPU that the process may see."""
         return "cuda:0"
 
+    @property
+    def gpu_ns(self) -> int | None:
+        """See `BundleRunner.gpu_ns`."""
+        return self._gpu_ns
+
     def _run(self, images: NDArray[Any]) -> NDArray[np.float32]:
         with self._using() as execution:
-            return execution.run(images)
+            logits = execution.run(images)
+            self._gpu_ns = execution.gpu_ns
+            return logits
 
     def _free(self) -> None:
         """Free the GPU, once the calls that have begun are done."""

@@ -48,6 +48,14 @@ class Subject:
     def close(self):
         pass
 
+class GpuSubject(Subject):
+    calls = 0
+    def infer(self, images):
+        self.calls += 1
+        return super().infer(images)
+    def gpu_ns(self):
+        return 1000 + self.calls
+
 class Peer:
     name, packages = "fake", ("json",)
     def prepare(self, order, folder):
@@ -71,7 +79,7 @@ class Peer:
         if what == "grandchild":
             child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
             open(order.options["file"], "w").write(str(child.pid))
-        return Subject(order)
+        return GpuSubject(order) if what == "gpu" else Subject(order)
 
 PEER = Peer()
 """

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,14 @@ def test_a_burst_has_at_least_the_calls_asked_for(fake_order):
         longer = crew.burst(BurstLength(seconds=0.5, count=1))
     assert len(fewest.latencies_ns) == 40
     assert longer.wall_ns < sum(longer.latencies_ns), "two sessions work at the same time"
+
+
+def test_what_a_gpu_tells_of_each_call_is_kept(fake_order):
+    with Crew(fake_order(what="gpu"), 1) as gpu, Crew(fake_order("cpu"), 1) as cpu:
+        timed = gpu.burst(BurstLength(seconds=0.01, count=5))
+        assert len(timed.gpu_ns) == len(timed.latencies_ns)
+        assert [after - before for before, after in pairwise(timed.gpu_ns)] == [1] * (len(timed.gpu_ns) - 1)
+        assert cpu.burst(BurstLength(seconds=0.01, count=5)).gpu_ns == ()
 
 
 def test_wrong_logits_are_not_timed(proven_bundle):

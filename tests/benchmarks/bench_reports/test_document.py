@@ -73,6 +73,11 @@ def test_a_text_that_looks_like_numbers_stays_as_it_is():
     assert from_json(json.loads(record_bytes(made)), "x").settings == {"note": tricky}
 
 
+def test_files_from_before_gpus_told_their_times_are_read():
+    made = small_record()
+    assert from_json(altered(to_json(made), (*BURST, "gpu_ns"), KeyError), "x") == made
+
+
 def altered(plain, path, value):
     changed = copy.deepcopy(plain)
     place = changed
@@ -128,6 +133,8 @@ BURST = (*GROUP, "rounds", 2, "bursts", "fast")
         ((*BURST, "latencies_ns", 7), 0, "groups[0].rounds[2].bursts.fast.latencies_ns has a time below 1"),
         ((*BURST, "wall_ns"), 0, "groups[0].rounds[2].bursts.fast has a wall_ns below 1"),
         ((*BURST, "cpu_ns"), None, "groups[0].rounds[2].bursts.fast.cpu_ns is not a whole number"),
+        ((*BURST, "gpu_ns"), [5], "groups[0].rounds[2].bursts.fast.gpu_ns has not a time above 0 for each call"),
+        ((*BURST, "gpu_ns"), [0] * 20, "groups[0].rounds[2].bursts.fast.gpu_ns has not a time above 0 for each call"),
         (("cold_starts",), KeyError, "cold_starts is missing"),
     ],
     ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else None,

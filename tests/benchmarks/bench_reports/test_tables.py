@@ -1,12 +1,13 @@
 import io
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from bench_records import EVIL, UNREADABLE, full_record, group, hostile_record, record, small_record
 from rich.console import Console
 
-from levit_benchmarks.bench.figures import mebibytes, percent, ratio, significant
+from levit_benchmarks.bench.figures import UNKNOWN, mebibytes, percent, ratio, significant
 from levit_benchmarks.bench.record import Conditions
 from levit_benchmarks.bench.tables import print_tables
 
@@ -51,6 +52,20 @@ def test_figures_are_those_of_the_samples():
     assert min(paired) <= low <= statistics.median(paired) <= high <= max(paired) + 5e-4
     assert cells[-1] == "faster"
     assert row(printed(made), "slow")[-1] == "baseline"
+
+
+def test_what_a_gpu_took_has_a_column_where_one_told_it():
+    made = small_record()
+    (one,) = made.groups
+    rounds = tuple(
+        replace(turn, bursts=turn.bursts | {"fast": replace(turn.bursts["fast"], gpu_ns=(2_345_678,) * 20)})
+        for turn in one.rounds
+    )
+    text = printed(replace(made, groups=(replace(one, rounds=rounds),)))
+    assert "GPU p50, ms" in text
+    assert row(text, "fast")[3] == "2.35"
+    assert row(text, "slow")[3] == UNKNOWN
+    assert "GPU" not in printed(made)
 
 
 def test_shows_only_percentiles_that_the_count_carries():

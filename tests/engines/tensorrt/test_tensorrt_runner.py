@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from fixtures_bundle import SIDE, BundleFactory, tiny_model
-from tensorrt_fakes import MAGIC, VERSION, FakeCuda, FakeLibrary, SpecializingFake, freed_in_order
+from tensorrt_fakes import MAGIC, VERSION, WORK_MS, FakeCuda, FakeLibrary, SpecializingFake, freed_in_order
 
 import levit_engines.tensorrt as package
 from levit_deploy.bundle import MODEL, Bundle, open_bundle
@@ -102,6 +102,17 @@ def test_what_cannot_be_captured_runs_without_a_graph(built: Built, call: str) -
     assert cuda.live == 0
 
 
+@pytest.mark.parametrize("graphs", [True, False])
+def test_the_gpu_tells_what_it_took_for_the_last_call(built: Built, graphs: bool) -> None:
+    cuda = FakeCuda(failing={} if graphs else {"cudaStreamBeginCapture": "cudaErrorStreamCaptureUnsupported"})
+    with opened(built(), cuda=cuda) as runner:
+        for _ in range(3):
+            runner.infer(images(4))
+        assert bool(cuda.calls["cudaGraphLaunch"]) == graphs
+        assert runner.gpu_ns == round(3 * WORK_MS * 1e6), "a copy, the network, a copy"
+    assert cuda.live == 0
+
+
 def test_batch_sizes_are_those_of_the_profile(built: Built) -> None:
     with opened(built(profile=Profile(minimum=2, optimum=2, maximum=3))) as runner:
         assert runner.batch_sizes == BatchSizes(minimum=2, maximum=3, verified=(2, 3))
@@ -140,6 +151,10 @@ def test_everything_is_freed_in_order_and_once(built: Built) -> None:
         ("cudaMemcpyAsync", 0),
         ("cudaStreamSynchronize", 0),
         ("cudaGraphLaunch", 0),
+        ("cudaEventCreate", 0),
+        ("cudaEventCreate", 1),
+        ("cudaEventRecord", 1),
+        ("cudaEventElapsedTime", 0),
     ],
 )
 def test_a_runner_that_fails_half_way_leaves_nothing(built: Built, call: str, survives: int) -> None:
