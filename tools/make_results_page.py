@@ -189,6 +189,46 @@ def _rate(rate: dict[str, Any]) -> list[str]:
     return [str(rate["count"]), f"{rate['rate']:.1%}", f"{low:.1%} to {high:.1%}"]
 
 
+def precision_study_section(result: dict[str, Any]) -> str:
+    """What one run of `levit_benchmarks.precision_study` found: a row for every bundle."""
+    costs = result["costs"]
+    rows = [
+        [
+            f"LeViT-{cost['arch']}",
+            _bundle_words(cost),
+            f"{cost['sqnr_db']:.1f} dB",
+            f"{cost['flips']} of {cost['images']} ({cost['flips_interval'][0]:.2%} to {cost['flips_interval'][1]:.2%})",
+            f"{cost['top1']:.2%}",
+            f"{cost['float32_top1']:.2%}",
+        ]
+        for cost in costs
+    ]
+    return "\n".join(
+        [
+            "## What each precision costs a network that was trained",
+            "",
+            "LeViTs trained on handwritten digits at 64 pixels, against their float32 bundles, on images that were",
+            "neither trained nor calibrated on; in brackets the exact 95 % interval of the share. *with the budget*:",
+            "`--min-sqnr-db 40 --max-flips 0.5%`, counted on the calibration images. What this cannot show: ImageNet.",
+            "",
+            *_table(["variant", "bundle", "signal to error", "best classes that flipped", "top-1", "float32"], rows),
+            "",
+            _provenance(result),
+            "",
+            "Measured by `python -m levit_benchmarks.trained_digits --arch VARIANT --epochs 15 -o digits` for each "
+            "variant, then `python -m levit_benchmarks.precision_study digits -o FILE`.",
+            "",
+        ]
+    )
+
+
+def _bundle_words(cost: dict[str, Any]) -> str:
+    if cost["precision"] != "int8":
+        return str(cost["precision"])
+    budget = f", with the budget: {cost['kept_layers']} of {cost['layers']} layers in float" if cost["budget"] else ""
+    return f"int8, {cost['target']}, {cost['calibration_method']}{budget}"
+
+
 def headline_section(result: dict[str, Any]) -> str:
     """The paper's Table 3 as ratios and speeds, published beside measured."""
     engines = list(result["runs"])
@@ -300,6 +340,7 @@ def page(results: Path, runs: list[tuple[str, RunRecord]]) -> str:
     sections = [
         map(headline_section, _results(results, "headline*.json")),
         map(verdict_study_section, verdicts),
+        map(precision_study_section, _results(results, "precision-study*.json")),
         map(export_cost_section, costs),
         map(bound_study_section, studies),
         map(blame_study_section, blames),

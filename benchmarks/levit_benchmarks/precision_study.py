@@ -2,7 +2,8 @@
 
 The images are those of `levit_benchmarks.trained_digits` that the networks never saw. Every bundle runs on ONNX
 Runtime; of each: the ratio of signal to error of its logits against the float32 bundle's, how many best classes
-flipped, with the exact interval, and the accuracy.
+flipped, with the exact interval, and the accuracy. int8 comes with every method of calibration, and once more for
+CPUs with the budget that keeps layers in float.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -36,17 +38,24 @@ from levit_export.request import Calibration, ExportRequest, Precision, Target
 
 PROGRAM = "python -m levit_benchmarks.precision_study"
 KIND, SCHEMA_VERSION = "levit precision study", 1
+BUDGET: Mapping[str, Any] = MappingProxyType({"min_sqnr_db": 40.0, "max_flips": 0.005})
 PACKAGES = ("levit-deploy", "torch", "timm", "numpy", "onnx", "onnxruntime", "scikit-learn")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """One bundle against the float32 one of the same weights, on `images` images."""
+    """One bundle against the float32 one of the same weights, on `images` images that neither was made from.
+
+    `kept_layers` of all `layers` that could be quantised stayed in float; both are None where none was quantised.
+    """
 
     arch: str
     precision: str
     target: str
     calibration_method: str
+    budget: bool
+    kept_layers: int | None
+    layers: int | None
     images: int
     sqnr_db: float
     flips: int
@@ -69,6 +78,7 @@ def candidates(folder: Path, arch: str) -> Iterator[ExportRequest]:
     for target in Target:
         for method in Calibration:
             yield ExportRequest(**given, target=target, calibration_method=method)
+    yield ExportRequest(**given, **BUDGET)
 
 
 def logits_of(bundle: Bundle, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -85,17 +95,23 @@ def costs(folder: Path, arch: str, digits: Digits, display: ProgressDisplay) -> 
     with tempfile.TemporaryDirectory() as scratch:
         for number, request in enumerate(candidates(folder, arch)):
             method = request.calibration_method.value if request.precision is Precision.INT8 else ""
-            logits = logits_of(export(replace(request, output=Path(scratch, str(number)))), digits.pixels)
+            bundle = export(replace(request, output=Path(scratch, str(number))))
+            logits = logits_of(bundle, digits.pixels)
             display.advance(1, f"LeViT-{arch} {request.precision.value} {request.target.value} {method}")
             if reference is None:
                 reference = logits
                 continue
             comparison = compare_logits(reference, logits)
+            quantization = bundle.manifest.graph.get("quantization")
+            kept = len(quantization["kept_layers"]) if quantization else None
             yield Cost(
                 arch=arch,
                 precision=request.precision.value,
                 target=request.target.value,
                 calibration_method=method,
+                budget=request.min_sqnr_db is not None,
+                kept_layers=kept,
+                layers=kept + quantization["layers"] if quantization else None,
                 images=len(logits),
                 sqnr_db=comparison.sqnr_db,
                 flips=len(comparison.flips),
@@ -113,13 +129,14 @@ def _study(options: argparse.Namespace) -> int:
         raise InputError(f"{folder}: no levit-*.safetensors: make them with python -m levit_benchmarks.trained_digits")
     digits = read_digits(folder / HELD_OUT)
     found: list[Cost] = []
-    with ProgressDisplay(len(archs) * (2 + len(Target) * len(Calibration))) as display:
+    with ProgressDisplay(len(archs) * (3 + len(Target) * len(Calibration))) as display:
         for arch in archs:
             found += costs(folder, arch, digits, display)
     for cost in found:
         low, high = cost.flips_interval
+        kept = f", {cost.kept_layers} of {cost.layers} layers in float" if cost.budget else ""
         print_line(
-            f"LeViT-{cost.arch} {cost.precision} {cost.target} {cost.calibration_method}: {cost.sqnr_db:.1f} dB, "
+            f"LeViT-{cost.arch} {cost.precision} {cost.target} {cost.calibration_method}{kept}: {cost.sqnr_db:.1f} dB, "
             f"{cost.flips} of {cost.images} flipped ({low:.2%} to {high:.2%}), top-1 {cost.top1:.2%}, "
             f"float32 {cost.float32_top1:.2%}"
         )

@@ -15,6 +15,23 @@ RESULTS = ROOT / "benchmarks" / "results"
 STUDIES = sorted(RESULTS.glob("bound-study-*.json"))
 
 
+COST = {
+    "arch": "128",
+    "precision": "int8",
+    "target": "cpu",
+    "calibration_method": "minmax",
+    "budget": True,
+    "kept_layers": 2,
+    "layers": 46,
+    "images": 599,
+    "sqnr_db": 41.26,
+    "flips": 1,
+    "flips_interval": [0.00004, 0.0093],
+    "top1": 0.9866,
+    "float32_top1": 0.985,
+}
+
+
 @pytest.fixture(scope="module")
 def script():
     return load_script("make_results_page")
@@ -31,6 +48,18 @@ ENVIRONMENT = {
     },
     "packages": {"onnxruntime": "1.32.0", "timm": None},
 }
+
+
+def test_the_study_of_precisions_says_what_each_bundle_lost(script):
+    half = {**COST, "precision": "fp16", "calibration_method": "", "budget": False, "kept_layers": None, "flips": 0}
+    text = script.precision_study_section({**ENVIRONMENT, "costs": [half, {**COST, "budget": False}, COST]})
+    rows = [line for line in text.splitlines() if line.startswith("| LeViT-128 ")]
+    assert [row.split(" | ")[1] for row in rows] == [
+        "fp16",
+        "int8, cpu, minmax",
+        "int8, cpu, minmax, with the budget: 2 of 46 layers in float",
+    ]
+    assert rows[2].endswith("| 41.3 dB | 1 of 599 (0.00% to 0.93%) | 98.66% | 98.50% |")
 
 
 def test_the_study_of_verdicts_says_its_rates_with_intervals(script):

@@ -85,11 +85,17 @@ def test_the_study_compares_every_precision(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(precision_study, "Calibration", [Calibration.MIN_MAX])
-    monkeypatch.setattr(precision_study, "Target", [Target.GPU])  # the other one is in the bundles above
+    monkeypatch.setattr(precision_study, "Target", [Target.GPU])
+    monkeypatch.setattr(
+        precision_study, "BUDGET", {"min_sqnr_db": 20.0}
+    )  # met at once: no search, which is shown above
     file = tmp_path / "study.json"
     assert precision_study.main([str(digits), "-o", str(file)]) == 0
-    costs = {(cost["precision"], cost["target"]): cost["sqnr_db"] for cost in json.loads(file.read_text())["costs"]}
-    assert set(costs) == {("fp16", "cpu"), ("int8", "gpu")}
-    assert costs["fp16", "cpu"] > 55 > costs["int8", "gpu"] > 28
+    found = json.loads(file.read_text())["costs"]
+    costs = {(cost["precision"], cost["target"]): cost["sqnr_db"] for cost in found}
+    assert set(costs) == {("fp16", "cpu"), ("int8", "gpu"), ("int8", "cpu")}
+    assert costs["fp16", "cpu"] > 55 > costs["int8", "cpu"] > costs["int8", "gpu"] > 28
+    assert [cost["budget"] for cost in found] == [False, False, True]
+    assert [(cost["kept_layers"], cost["layers"]) for cost in found] == [(None, None), (0, 46), (0, 46)]
     assert "flipped" in capsys.readouterr().err
     assert precision_study.main([str(tmp_path), "-o", str(tmp_path / "other.json")]) == 3
