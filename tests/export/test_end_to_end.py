@@ -33,9 +33,10 @@ TIMM_NAMES = {"128S": "levit_128s", "128": "levit_128", "192": "levit_192", "256
 @pytest.mark.parametrize("arch", TIMM_NAMES)
 def test_classes_of_photographs_are_those_that_timm_finds(arch, tmp_path, capsys):
     """timm's model on timm's own transform, against our command on the bundle made from timm's file."""
-    donor = create_model(arch)
+    side = 224 if arch == "128S" else 96
+    donor = create_model(arch, image_size=side)
     randomize(donor, 11)
-    theirs = timm.create_model(TIMM_NAMES[arch])
+    theirs = timm.create_model(TIMM_NAMES[arch], img_size=side)
     theirs.load_state_dict(state_dict_for_timm(donor))
     theirs.eval()
     save_file(
@@ -46,7 +47,9 @@ def test_classes_of_photographs_are_those_that_timm_finds(arch, tmp_path, capsys
 
     assert classify.main([str(tmp_path / "bundle"), *map(str, PHOTOGRAPHS), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)["images"]
-    transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=theirs), is_training=False)
+    transform = timm.data.create_transform(
+        **timm.data.resolve_data_config({"input_size": (3, side, side)}, model=theirs), is_training=False
+    )
     for photograph, result in zip(PHOTOGRAPHS, shown, strict=True):
         with Image.open(photograph) as image, torch.no_grad():
             logits = theirs(transform(image.convert("RGB"))[None])[0]
