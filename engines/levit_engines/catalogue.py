@@ -88,6 +88,14 @@ CATALOGUE = {
             buildable=True,
         ),
         Engine(
+            name="native",
+            title="Kernels of levit-deploy, CPU",
+            module="levit_engines.native",
+            extra="cpu",
+            distributions={"levit_engines.native": "levit-deploy"},
+            precisions=("fp32",),
+        ),
+        Engine(
             name="tensorrt",
             title="TensorRT",
             module="levit_engines.tensorrt",

@@ -54,11 +54,22 @@ def test_the_document_names_neither_machine_nor_user_nor_folder(run_python: Runs
 def test_with_the_base_install_alone_every_remedy_is_named(run_python: Runs) -> None:
     result = run_python(BASE_ONLY, "--json")
     document = json.loads(result.stdout)
+    assert [engine["engine"] for engine in document["engines"]] == list(CATALOGUE)
+    others = [engine for engine in document["engines"] if engine["engine"] != "native"]
+    assert all(engine["verdict"] == "does not work" and engine["remedy"] for engine in others)
+    assert others[0]["remedy"] == 'pip install "levit-deploy[cpu]"'
+
+
+def test_the_base_install_alone_has_an_engine_that_works(run_python: Runs) -> None:
+    result = run_python(BASE_ONLY, "--engine", "native")
+    assert result.returncode == 0
+    assert "✓ native" in result.stdout
+
+
+def test_no_engine_at_all_is_told(run_python: Runs) -> None:
+    result = run_python(BASE_ONLY, "--engine", "onnxruntime", "--engine", "openvino")
     assert result.returncode == 4
     assert result.stderr.endswith("levit-doctor: no engine works\n")
-    assert [engine["engine"] for engine in document["engines"]] == list(CATALOGUE)
-    assert all(engine["verdict"] == "does not work" and engine["remedy"] for engine in document["engines"])
-    assert document["engines"][0]["remedy"] == 'pip install "levit-deploy[cpu]"'
 
 
 @needs_openvino

@@ -24,9 +24,9 @@ from levit_deploy.initialization import randomize
 from levit_deploy.manifest import BatchSizes
 from levit_deploy.model import create_model
 from levit_engines import open_runner
+from levit_engines.parameters import read_parameters
 from levit_engines.torch import compiling
 from levit_engines.torch.network import rebuild
-from levit_engines.torch.parameters import read_parameters
 from levit_export.pipeline import ExportReport
 from levit_export.request import Target
 

@@ -33,9 +33,16 @@ COMMANDS = {
 }
 
 
+NATIVE = "levit_engines/native/liblevit_native.so.1"
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+def build_wheel(folder):
+    """The names of all files in the wheel of this checkout, built in `folder`."""
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "-q", "-w", str(folder)],
         cwd=ROOT,
@@ -53,7 +60,13 @@ def test_holds_every_module_and_data_file_and_nothing_else(wheel):
         for path in (ROOT / source).rglob("*.py")
     }
     content = {name for name in wheel if ".dist-info/" not in name}
-    assert content == modules | DATA
+    assert content == modules | DATA | {NATIVE}
+
+
+def test_without_a_compiler_there_is_a_wheel_without_kernels(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEVIT_WITHOUT_NATIVE", "1")
+    assert NATIVE not in build_wheel(tmp_path)
+    assert next(tmp_path.iterdir()).name.endswith("-py3-none-any.whl")
 
 
 def test_tests_see_what_is_installed_not_the_checkout():

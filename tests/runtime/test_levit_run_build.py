@@ -199,7 +199,8 @@ def test_the_sources_are_formatted() -> None:
         if os.environ.get("CI"):
             pytest.fail("clang-format is missing: it is in the extra 'test'")
         pytest.skip('clang-format is missing: pip install "levit-deploy[test]"')
-    files = [path for path in SOURCES.rglob("*") if path.suffix in (".h", ".hpp", ".c", ".cpp")]
+    folders = (SOURCES, ROOT / "engines" / "native")
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".h", ".hpp", ".c", ".cpp")]
     assert len(files) > 30
     shown = run(tool, "--dry-run", "--Werror", *files)
     wrong = {line.partition(":")[0] for line in shown.stderr.splitlines() if "clang-format-violations" in line}

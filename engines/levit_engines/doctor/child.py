@@ -10,13 +10,14 @@ from pathlib import Path
 
 from levit_deploy.onnxruntime_session import disable_telemetry
 from levit_engines.catalogue import CATALOGUE
-from levit_engines.doctor import probe_onnxruntime, probe_openvino, probe_tensorrt, probe_torch
+from levit_engines.doctor import probe_native, probe_onnxruntime, probe_openvino, probe_tensorrt, probe_torch
 from levit_engines.doctor.probe import COMPARE, IMPORT, START
 from levit_engines.doctor.sample import MismatchError, require_expected
 
 Attempt = Callable[[str, Callable[[str], None]], object]
 
 ATTEMPTS: Mapping[str, Attempt] = {
+    "levit_engines.native": probe_native.attempt,
     "levit_engines.onnxruntime": probe_onnxruntime.attempt,
     "levit_engines.openvino": probe_openvino.attempt,
     "levit_engines.tensorrt": probe_tensorrt.attempt,

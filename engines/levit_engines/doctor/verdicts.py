@@ -132,4 +132,7 @@ def _last_resort(engine: Engine, facts: Facts, probe: Probe, mine: Sequence[str]
         return "install Python's headers (Debian, Ubuntu: apt install python3-dev)"
     if probe.stage == DEVICE:
         return _device_trouble(engine, probe)[1]
+    if engine.name == "native":
+        compiler = "" if facts.compiler else "install a C++ compiler (Debian, Ubuntu: apt install g++), then "
+        return f"{compiler}pip install --force-reinstall --no-deps levit-deploy"
     return reinstall(mine, facts.packages) if mine else install(engine)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from levit_deploy.bundle import MODEL, Bundle
-from levit_engines.torch.parameters import fit, read_parameters
+from levit_engines.parameters import fit, read_parameters
 
 if TYPE_CHECKING:
     from torch import nn

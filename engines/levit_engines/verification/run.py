@@ -21,6 +21,7 @@ from levit_deploy.probes import probes_of
 from levit_deploy.progress import Observer, StageClock
 from levit_deploy.rung_record import RungRecord
 from levit_engines.catalogue import CATALOGUE
+from levit_engines.native.library import library_path
 from levit_engines.verification.candidates import EngineCandidate, open_engine
 from levit_engines.verification.contents import Contents, graph_stage, read_contents
 from levit_engines.verification.report import ImageSet, Origin, Stage, VerificationReport
@@ -253,6 +254,8 @@ def engines_of(bundle: Bundle, request: VerifyRequest) -> tuple[str, ...]:
         return request.engines
     distributions = {name: set(CATALOGUE[name].distributions.values()) for name in ("openvino", "onnxruntime-cuda")}
     found = [name for name, needed in distributions.items() if None not in package_versions(needed).values()]
+    if library_path().is_file():
+        found.append("native")
     able = [name for name in ("onnxruntime", *found) if bundle.manifest.precision in CATALOGUE[name].precisions]
     return tuple(dict.fromkeys((*able, *bundle.manifest.engines)))
 

@@ -1,0 +1,347 @@
+#include "network.hpp"
+
+#include <algorithm>
+
+namespace levit::native {
+namespace {
+
+constexpr int channels = 3, patch = 16, stages = 3, stride = 2, rim = 1, bytes = 256;
+constexpr int value_ratio = 2, shrinking_value_ratio = 4, mlp_ratio = 2;
+constexpr std::array<int, 4> stem_divisors{8, 4, 2, 1};
+// More images at once only need more memory: their activations no longer fit into the caches.
+constexpr int most_at_once = 8;
+constexpr int stem_pieces = 24;
+constexpr int largest_image = 768, largest_width = 4096, most_layers = 64;
+
+std::size_t area(int side, int width) {
+  return static_cast<std::size_t>(side) * static_cast<std::size_t>(side) *
+         static_cast<std::size_t>(width);
+}
+
+// How far rows of `width` are from each other: were that a multiple of 4096 bytes, the rows of a
+// tile would all compete for the same few lines of the first cache.
+constexpr int spaced(int width) { return width + column_multiple; }
+
+Rows plain(const float* first, int width) { return {first, spaced(width), 1, 0, width}; }
+
+void require(bool holds, const char* message) {
+  if (!holds) throw ConfigurationError(message);
+}
+
+void check(const levit_native_options& options) {
+  require(options.image_size >= patch && options.image_size <= largest_image &&
+              options.image_size % patch == 0,
+          "image_size is not a multiple of 16 from 16 to 768");
+  require(options.classes >= 1 && options.classes <= 1 << 20, "classes is not from 1 to 1048576");
+  require(options.threads >= 1 && options.threads <= 1024, "threads is not from 1 to 1024");
+  require(options.key_width >= 1 && options.key_width <= largest_width,
+          "key_width is out of range");
+  for (int stage = 0; stage < stages; ++stage) {
+    require(options.widths[stage] >= patch && options.widths[stage] <= largest_width &&
+                options.widths[stage] % column_multiple == 0,
+            "a width is not a multiple of 16 from 16 to 4096");
+    require(options.heads[stage] >= 1 && options.heads[stage] <= largest_width / options.key_width,
+            "heads is out of range");
+    require(options.depths[stage] >= 0 && options.depths[stage] <= most_layers,
+            "depths is out of range");
+  }
+  // A head's queries, keys and values begin where a vector may.
+  require(options.key_width % column_multiple == 0, "key_width is not a multiple of 16");
+}
+
+}  // namespace
+
+Network::Network(const Kernels& kernels, const levit_native_options& options,
+                 Parameters& parameters)
+    : kernels_(kernels),
+      image_size_((check(options), options.image_size)),
+      key_width_(options.key_width),
+      classes_(options.classes),
+      pool_(options.threads) {
+  int inputs = channels;
+  for (const int divisor : stem_divisors) {
+    const int outputs = options.widths[0] / divisor;
+    pixel_widths_.push_back(stem_.empty() ? channels : stem_.back().columns());
+    stem_.push_back(
+        make_convolution(kernels_, arena_, outputs, inputs, pixel_widths_.back(), parameters));
+    inputs = outputs;
+  }
+  add_blocks(options, parameters);
+  head_ = make_linear(kernels_, arena_, classes_, options.widths[stages - 1], parameters);
+  parameters.require_end();
+}
+
+void Network::add_blocks(const levit_native_options& options, Parameters& parameters) {
+  int side = image_size_ / patch;
+  for (int stage = 0; stage < stages; ++stage) {
+    const int width = options.widths[stage];
+    if (stage > 0) {
+      const int before = options.widths[stage - 1];
+      require(before % key_width_ == 0, "a width is not a multiple of key_width");
+      add_mlp(make_attention(before, width, before / key_width_, shrinking_value_ratio, side, true,
+                             parameters),
+              width, parameters);
+      side = (side + 1) / stride;
+    }
+    for (int block = 0; block < options.depths[stage]; ++block) {
+      add_mlp(
+          make_attention(width, width, options.heads[stage], value_ratio, side, false, parameters),
+          width, parameters);
+    }
+  }
+}
+
+Network::Attention Network::make_attention(int width, int outputs, int heads, int value_ratio_,
+                                           int side, bool shrinks, Parameters& parameters) {
+  Attention made{};
+  made.heads = heads;
+  made.key_width = key_width_;
+  made.value_width = value_ratio_ * key_width_;
+  made.key_side = side;
+  made.query_side = shrinks ? (side + 1) / stride : side;
+  made.bias = make_attention_bias(arena_, heads, made.queries(), made.keys(), parameters);
+  if (shrinks) {
+    made.rest =
+        make_linear(kernels_, arena_, heads * (key_width_ + made.value_width), width, parameters);
+    made.query = make_linear(kernels_, arena_, heads * key_width_, width, parameters);
+  } else {
+    made.rest = make_linear(kernels_, arena_, heads * (2 * key_width_ + made.value_width), width,
+                            parameters);
+  }
+  made.projection = make_linear(kernels_, arena_, outputs, heads * made.value_width, parameters);
+  return made;
+}
+
+void Network::add_mlp(Attention attention, int width, Parameters& parameters) {
+  Linear expand = make_linear(kernels_, arena_, mlp_ratio * width, width, parameters);
+  Linear contract = make_linear(kernels_, arena_, width, mlp_ratio * width, parameters);
+  blocks_.push_back({std::move(attention), std::move(expand), std::move(contract)});
+}
+
+void Network::reserve(int batch) {
+  if (batch <= reserved_) return;
+  reserved_ = 0;
+  const auto images = static_cast<std::size_t>(batch);
+  feature_maps_.clear();
+  for (std::size_t layer = 0; layer < stem_.size(); ++layer) {
+    feature_maps_.emplace_back(images *
+                               area((image_size_ >> layer) + 2 * rim, pixel_widths_[layer]));
+  }
+  std::size_t tokens = area(image_size_ / patch, spaced(stem_.back().columns()));
+  std::size_t picked = 0, queries = 0, heads = 0, mixed = 0, hidden = 0, scratch = 0;
+  for (const Block& block : blocks_) {
+    const Attention& attention = block.attention;
+    tokens = std::max(tokens, area(attention.query_side, spaced(attention.projection.columns())));
+    hidden = std::max(hidden, area(attention.query_side, spaced(block.expand.columns())));
+    heads = std::max(heads, area(attention.key_side, spaced(attention.rest.columns())));
+    mixed = std::max(mixed,
+                     area(attention.query_side, spaced(attention.heads * attention.value_width)));
+    if (attention.shrinks()) {
+      picked = std::max(picked, area(attention.query_side, spaced(attention.query.depth())));
+      queries = std::max(queries, area(attention.query_side, spaced(attention.query.columns())));
+    }
+    scratch = std::max(scratch, kernels_.attention_scratch(attention.keys(), attention.key_width));
+  }
+  tokens_ = Buffer(images * tokens);
+  picked_ = Buffer(images * picked);
+  queries_ = Buffer(images * queries);
+  heads_ = Buffer(images * heads);
+  mixed_ = Buffer(images * mixed);
+  hidden_ = Buffer(images * hidden);
+  mean_ = Buffer(images * static_cast<std::size_t>(spaced(head_.depth())));
+  logits_ = Buffer(images * static_cast<std::size_t>(head_.columns()));
+  scratch_.clear();
+  for (int thread = 0; thread < pool_.threads(); ++thread) scratch_.emplace_back(scratch);
+  reserved_ = batch;
+}
+
+template <class Read>
+void Network::run_all(std::size_t batch, float* logits, const Read& read) {
+  if (batch == 0) return;
+  reserve(static_cast<int>(std::min<std::size_t>(batch, most_at_once)));
+  pool_.begin();
+  // As even as can be: a last part of one image would waste what the others gain.
+  const std::size_t parts = (batch + most_at_once - 1) / most_at_once;
+  for (std::size_t part = 0; part < parts; ++part) {
+    const std::size_t first = batch * part / parts;
+    const int count = static_cast<int>(batch * (part + 1) / parts - first);
+    read(first, count);
+    run_stem(count);
+    run_blocks(count);
+    run_head(count, logits + first * static_cast<std::size_t>(classes_));
+  }
+  pool_.end();
+}
+
+void Network::run(const float* images, std::size_t batch, float* logits) {
+  run_all(batch, logits, [&](std::size_t first, int count) {
+    copy_images(images + first * area(image_size_, channels), count);
+  });
+}
+
+void Network::run(const Pixels& pixels, std::size_t batch, float* logits) {
+  run_all(batch, logits, [&](std::size_t first, int count) {
+    copy_pixels({pixels.first + first * area(image_size_, channels), pixels.normalized}, count);
+  });
+}
+
+void Network::copy_images(const float* images, int batch) {
+  const int side = image_size_, wide = side + 2 * rim;
+  pool_.run(batch * side, [&](int piece, int) {
+    const int image = piece / side, y = piece % side;
+    const float* red = images + image * area(side, channels) + static_cast<std::size_t>(y * side);
+    const float* green = red + area(side, 1);
+    const float* blue = green + area(side, 1);
+    float* to = feature_maps_[0].data() + image * area(wide, channels) +
+                ((y + rim) * wide + rim) * channels;
+    for (int x = 0; x < side; ++x, to += channels) {
+      to[0] = red[x];
+      to[1] = green[x];
+      to[2] = blue[x];
+    }
+  });
+}
+
+void Network::copy_pixels(const Pixels& pixels, int batch) {
+  const int side = image_size_, wide = side + 2 * rim;
+  pool_.run(batch * side, [&](int piece, int) {
+    const int image = piece / side, y = piece % side;
+    const std::uint8_t* from = pixels.first + image * area(side, channels) + y * side * channels;
+    float* to = feature_maps_[0].data() + image * area(wide, channels) +
+                ((y + rim) * wide + rim) * channels;
+    for (int x = 0; x < side; ++x, to += channels, from += channels) {
+      for (int channel = 0; channel < channels; ++channel) {
+        to[channel] = pixels.normalized[channel * bytes + from[channel]];
+      }
+    }
+  });
+}
+
+void Network::run_stem(int batch) {
+  for (std::size_t layer = 0; layer < stem_.size(); ++layer) {
+    const Linear& convolution = stem_[layer];
+    const bool is_last = layer + 1 == stem_.size();
+    const int wide = (image_size_ >> layer) + 2 * rim, pixel = pixel_widths_[layer];
+    const int side = image_size_ >> (layer + 1), result_rim = is_last ? 0 : rim;
+    const int result_wide = side + 2 * result_rim;
+    const int result_pixel = is_last ? spaced(convolution.columns()) : convolution.columns();
+    float* const results = is_last ? tokens_.data() : feature_maps_[layer + 1].data();
+    // As many rows of pixels as there may be for one panel of weights, which then stays in a cache.
+    const int groups = std::min(side, stem_pieces / convolution.panels() + 1);
+    pool_.run(batch * convolution.panels() * groups, [&](int piece, int) {
+      const int group = piece % groups, panel = piece / groups % convolution.panels();
+      const int image = piece / groups / convolution.panels();
+      const float* maps = feature_maps_[layer].data() + image * area(wide, pixel);
+      float* const result = results + image * area(result_wide, result_pixel);
+      for (int y = side * group / groups; y < side * (group + 1) / groups; ++y) {
+        const Rows rows{maps + area(1, stride * y * wide * pixel), stride * pixel, 3,
+                        std::ptrdiff_t{wide} * pixel, 3 * pixel};
+        float* const to = result + ((y + result_rim) * result_wide + result_rim) * result_pixel;
+        const After after = is_last ? After::nothing : After::hard_swish;
+        kernels_.multiply(convolution.product(rows, after, {to, result_pixel}), 0, side, panel);
+      }
+    });
+  }
+}
+
+// The tokens at even rows and columns, side by side.
+void Network::pick_queries(const Attention& attention, int width, int batch) {
+  const int side = attention.query_side, step = spaced(width);
+  pool_.run(batch * side, [&](int piece, int) {
+    const int image = piece / side, y = piece % side;
+    const float* from = tokens_.data() + image * area(attention.key_side, step) +
+                        static_cast<std::size_t>(stride * y * attention.key_side * step);
+    float* to =
+        picked_.data() + image * area(side, step) + static_cast<std::size_t>(y * side * step);
+    for (int x = 0; x < side; ++x) std::copy_n(from + stride * x * step, width, to + x * step);
+  });
+}
+
+void Network::attend(const Attention& attention, int batch) {
+  const int head_width = attention.head_width(), row = spaced(attention.heads * head_width);
+  const int result_row = spaced(attention.heads * attention.value_width),
+            queries = attention.queries();
+  const int query_row = attention.shrinks() ? spaced(attention.query.columns()) : row;
+  int parts = 1;  // of the queries: heads alone may be too few to share
+  while (pool_.threads() > 1 && batch * attention.heads * parts < 4 * pool_.threads() &&
+         queries / (parts + 1) >= kernels_.tile_rows) {
+    ++parts;
+  }
+  pool_.run(batch * attention.heads * parts, [&](int piece, int thread) {
+    const int part = piece % parts, number = piece / parts % attention.heads,
+              image = piece / parts / attention.heads;
+    const float* first =
+        heads_.data() + image * area(attention.key_side, row) + number * head_width;
+    AttentionHead head{};
+    head.query_stride = query_row;
+    if (attention.shrinks()) {
+      head.queries = queries_.data() + image * area(attention.query_side, query_row) +
+                     number * attention.key_width;
+      head.keys = first;
+    } else {
+      head.queries = first;
+      head.keys = first + attention.key_width;
+    }
+    head.values = head.keys + attention.key_width;
+    head.key_stride = row;
+    head.key_count = attention.keys();
+    head.key_width = attention.key_width;
+    head.value_width = attention.value_width;
+    head.bias = attention.bias + static_cast<std::size_t>(number) *
+                                     static_cast<std::size_t>(queries) *
+                                     static_cast<std::size_t>(padded(attention.keys()));
+    head.result = {mixed_.data() + image * area(attention.query_side, result_row) +
+                       number * attention.value_width,
+                   result_row};
+    kernels_.attend(head, queries * part / parts, queries * (part + 1) / parts,
+                    scratch_[static_cast<std::size_t>(thread)].data());
+  });
+}
+
+void Network::run_blocks(int batch) {
+  int width = stem_.back().columns();
+  for (const Block& block : blocks_) {
+    const Attention& attention = block.attention;
+    const int queries = batch * attention.queries(), keys = batch * attention.keys();
+    multiply(pool_, kernels_, attention.rest, plain(tokens_.data(), width), keys, After::nothing,
+             {heads_.data(), spaced(attention.rest.columns())});
+    if (attention.shrinks()) {
+      pick_queries(attention, width, batch);
+      multiply(pool_, kernels_, attention.query, plain(picked_.data(), width), queries,
+               After::nothing, {queries_.data(), spaced(attention.query.columns())});
+    }
+    attend(attention, batch);
+    width = attention.projection.columns();
+    // In place: each value of the residual is read where its sum is written.
+    const Grid tokens{tokens_.data(), spaced(width)};
+    multiply(pool_, kernels_, attention.projection,
+             plain(mixed_.data(), attention.heads * attention.value_width), queries,
+             attention.shrinks() ? After::nothing : After::add, tokens);
+    multiply(pool_, kernels_, block.expand, plain(tokens_.data(), width), queries,
+             After::hard_swish, {hidden_.data(), spaced(block.expand.columns())});
+    multiply(pool_, kernels_, block.contract, plain(hidden_.data(), block.expand.columns()),
+             queries, After::add, tokens);
+  }
+}
+
+void Network::run_head(int batch, float* logits) {
+  const int width = head_.depth(), step = spaced(width);
+  const int count = blocks_.back().attention.queries();
+  std::fill_n(mean_.data(), batch * step, 0.0F);
+  for (int image = 0; image < batch; ++image) {
+    float* mean = mean_.data() + image * step;
+    const float* token =
+        tokens_.data() + static_cast<std::size_t>(image * count) * static_cast<std::size_t>(step);
+    for (int number = 0; number < count; ++number, token += step) {
+      for (int channel = 0; channel < width; ++channel) mean[channel] += token[channel];
+    }
+    for (int channel = 0; channel < width; ++channel) mean[channel] /= static_cast<float>(count);
+  }
+  multiply(pool_, kernels_, head_, plain(mean_.data(), width), batch, After::nothing,
+           {logits_.data(), head_.columns()});
+  for (int image = 0; image < batch; ++image) {
+    std::copy_n(logits_.data() + image * head_.columns(), classes_, logits + image * classes_);
+  }
+}
+
+}  // namespace levit::native

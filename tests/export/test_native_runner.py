@@ -1,0 +1,110 @@
+"""The engine `native` on real LeViTs: every variant and instruction set, and what is said where it cannot run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fixtures_bundle import BundleFactory
+
+from levit_deploy.architectures import VARIANTS
+from levit_deploy.bundle import Bundle
+from levit_deploy.errors import BundleError, ConfigError, EnvironmentIncompleteError
+from levit_deploy.preprocessing import normalize, preprocessing_for
+from levit_engines import open_runner
+from levit_engines.native import library, opening
+from levit_engines.native.library import load_library, supported_instruction_sets
+from levit_engines.native.parameters import shapes
+from levit_engines.verification.request import VerifyRequest
+from levit_engines.verification.run import engines_of
+from levit_export.pipeline import ExportReport
+
+Exporter = Callable[..., ExportReport]
+SMALL: dict[str, Any] = {"image_size": 32, "simplify": False, "batch": (1, 4)}
+
+
+@pytest.fixture
+def bundle(exported: Exporter) -> Bundle:
+    return exported(arch="128S", **SMALL).bundle
+
+
+@pytest.mark.parametrize("arch", VARIANTS)
+def test_every_variant_is_right_with_every_instruction_set(arch: str, exported: Exporter) -> None:
+    bundle = exported(arch=arch, **SMALL).bundle
+    golden, manifest = bundle.golden(), bundle.manifest
+    images = normalize(golden.images, manifest.preprocessing)
+    supported = supported_instruction_sets(load_library())
+    for name in supported:
+        with opening.open_runner(bundle, "native", 2, instruction_set=name) as runner:
+            logits = np.concatenate([runner.infer(images[first : first + 3]) for first in range(0, 12, 3)])
+        assert (np.abs(logits - golden.logits).max(axis=1) <= np.array(manifest.golden_tolerance)).all(), name
+        assert runner.provenance["instruction_set"] == name
+    assert supported[-1] == "portable"
+    with open_runner(bundle, engine="native") as best:
+        assert best.provenance["instruction_set"] == supported[0]
+
+
+def test_an_instruction_set_that_this_cpu_has_not_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(EnvironmentIncompleteError, match="this CPU has not the instruction set mmx"):
+        opening.open_runner(bundle, "native", instruction_set="mmx")
+
+
+def test_its_parameters_are_those_of_the_fused_network(exported: Exporter) -> None:
+    import torch
+
+    from levit_deploy.fusion import fuse
+    from levit_deploy.model import Levit
+
+    for config in VARIANTS.values():
+        with torch.device("meta"):
+            state = fuse(Levit(config)).state_dict()
+        assert {path: tuple(value.shape) for path, value in state.items()} == shapes(config)
+
+
+def test_bytes_are_normalised_as_everywhere() -> None:
+    contract = preprocessing_for("official", 32)
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    values = opening.byte_values(contract)
+    expected = normalize(pixels, contract)
+    for channel in range(3):
+        np.testing.assert_array_equal(values[channel][pixels[..., channel]], expected[channel])
+
+
+def test_levit_verify_runs_it_where_it_is(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert "native" in engines_of(bundle, VerifyRequest())
+    monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
+    assert "native" not in engines_of(bundle, VerifyRequest())
+
+
+def test_without_the_library_the_compiler_is_named(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
+    with pytest.raises(EnvironmentIncompleteError, match=r"no C\+\+ compiler was found at installation; install"):
+        open_runner(bundle, engine="native")
+
+
+def test_a_file_that_is_no_library_of_ours_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / library.FILE
+    path.write_bytes(b"\x7fELF")
+    with pytest.raises(EnvironmentIncompleteError, match="cannot be loaded"):
+        load_library(path)
+
+
+def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "VERSION", 99)
+    with pytest.raises(EnvironmentIncompleteError, match="has version 1, wanted is 99: install levit-deploy again"):
+        load_library()
+
+
+def test_other_precisions_are_refused(make_bundle: BundleFactory) -> None:
+    with pytest.raises(ConfigError, match="the engine native takes fp32: choose from onnxruntime"):
+        open_runner(make_bundle(precision="fp16"), engine="native")
+
+
+def test_a_graph_of_another_network_is_refused(make_bundle: BundleFactory) -> None:
+    with pytest.raises(BundleError, match="export it again"):
+        open_runner(make_bundle(), engine="native")
