@@ -13,7 +13,7 @@ from fixtures_bundle import BundleFactory
 from levit_deploy.architectures import VARIANTS
 from levit_deploy.bundle import Bundle
 from levit_deploy.errors import BundleError, ConfigError, EnvironmentIncompleteError
-from levit_deploy.preprocessing import normalize, preprocessing_for
+from levit_deploy.preprocessing import normalize
 from levit_engines import open_runner
 from levit_engines.native import library, opening
 from levit_engines.native.library import load_library, supported_instruction_sets
@@ -21,6 +21,7 @@ from levit_engines.native.parameters import shapes
 from levit_engines.verification.request import VerifyRequest
 from levit_engines.verification.run import engines_of
 from levit_export.pipeline import ExportReport
+from levit_export.request import Target
 
 Exporter = Callable[..., ExportReport]
 SMALL: dict[str, Any] = {"image_size": 32, "simplify": False, "batch": (1, 4)}
@@ -64,13 +65,14 @@ def test_its_parameters_are_those_of_the_fused_network(exported: Exporter) -> No
         assert {path: tuple(value.shape) for path, value in state.items()} == shapes(config)
 
 
-def test_bytes_are_normalised_as_everywhere() -> None:
-    contract = preprocessing_for("official", 32)
-    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
-    values = opening.byte_values(contract)
-    expected = normalize(pixels, contract)
-    for channel in range(3):
-        np.testing.assert_array_equal(values[channel][pixels[..., channel]], expected[channel])
+def test_pixels_give_the_logits_of_the_images_that_they_are(exported: Exporter) -> None:
+    bundle = exported(
+        arch="128S", image_size=32, simplify=False, batch=(2, 2), target=Target.GPU, uint8_input=True
+    ).bundle
+    pixels = bundle.golden().images[:2]
+    with open_runner(bundle, engine="native") as runner, open_runner(bundle) as reference:
+        difference = np.abs(runner.infer(pixels) - reference.infer(pixels)).max()
+    assert 0 < difference < min(bundle.manifest.golden_tolerance)
 
 
 def test_levit_verify_runs_it_where_it_is(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from levit_deploy.architectures import DOWNSAMPLE_VALUE_RATIO, MLP_RATIO, VALUE_
 
 KERNEL_SIDE = 3
 IMAGE_CHANNELS = 3
+PIXELS = {"preprocessing.scale": (IMAGE_CHANNELS, 1, 1), "preprocessing.shift": (IMAGE_CHANNELS, 1, 1)}
+"""What a graph that takes pixels has besides; a channel is normalised as pixel * scale + shift."""
 
 
 def shapes(config: LevitConfig) -> dict[str, tuple[int, ...]]:
