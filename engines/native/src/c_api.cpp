@@ -4,8 +4,8 @@
 #include <mutex>
 #include <string>
 
+#include "fused_network.hpp"
 #include "levit/native.h"
-#include "network.hpp"
 
 using levit::native::ConfigurationError;
 using levit::native::Kernels;

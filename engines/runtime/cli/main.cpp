@@ -41,7 +41,14 @@ ExitCode exit_code_of(levit_status status) {
 
 levit_provider provider_of(const std::string& name) {
   if (name == "cuda") return LEVIT_PROVIDER_CUDA;
+  if (name == "tensorrt-plan") return LEVIT_PROVIDER_TENSORRT_PLAN;
   return name == "tensorrt" ? LEVIT_PROVIDER_TENSORRT : LEVIT_PROVIDER_CPU;
+}
+
+// What levit-classify calls the engine that a provider is.
+std::string engine_of(const std::string& provider) {
+  if (provider == "cpu") return "onnxruntime";
+  return provider == "tensorrt-plan" ? "tensorrt" : "onnxruntime-" + provider;
 }
 
 levit::Classifier open(const Arguments& arguments) {
@@ -119,7 +126,7 @@ Report make_report(const Arguments& arguments) {
   report.bundle = arguments.bundle;
   report.device = arguments.provider == "cpu" ? "cpu" : "cuda:0";
   report.threads = arguments.threads;
-  report.engine = arguments.provider == "cpu" ? "onnxruntime" : "onnxruntime-" + arguments.provider;
+  report.engine = engine_of(arguments.provider);
   if (*info.note != '\0') print_line(std::string("note: ") + info.note);
   if (arguments.self_test) {
     report.self_test_share = classifier.self_test(&report.golden_images);

@@ -4,18 +4,18 @@
 #include <cmath>
 #include <cstring>
 
-#include "built_graph.hpp"
 #include "decode.hpp"
 #include "error.hpp"
-#include "onnxruntime_providers.hpp"
+#include "open_onnxruntime.hpp"
+#include "open_plan.hpp"
 #include "stopwatch.hpp"
+#include "tensorrt.hpp"
 #include "text.hpp"
 #include "top_k.hpp"
 
 namespace levit {
 namespace {
 
-constexpr const char* model_file = "model.onnx";
 constexpr std::size_t largest_group = 16;  // as levit-classify
 
 // `pixels` as the preprocessing takes them, which looks at all else. Throws Error(input).
@@ -29,6 +29,15 @@ PixelView view_of(const levit_pixels& pixels) {
           pixels.stride, pixels.bgr != 0};
 }
 
+// What the options ask for, or nothing.
+OpenedNetwork open_network(const Bundle& bundle, const ClassifierOptions& options) {
+  if (options.session.provider == LEVIT_PROVIDER_TENSORRT_PLAN) {
+    return open_plan(bundle, options.session.device, open_tensorrt);
+  }
+  return open_onnxruntime(bundle, options.session, options.onnxruntime_library,
+                          options.use_built_graph);
+}
+
 std::size_t values_of_image(const Manifest& manifest) {
   const auto side = static_cast<std::size_t>(manifest.preprocessing.image_size);
   return side * side * 3;
@@ -38,69 +47,20 @@ std::size_t values_of_image(const Manifest& manifest) {
 
 BundleClassifier::BundleClassifier(const std::string& path, const ClassifierOptions& options)
     : bundle_(path),
-      runtime_(load_onnxruntime(options.onnxruntime_library)),
-      provider_(provider_name(options.session.provider)),
       takes_pixels_(manifest().input.dtype == "uint8"),
       image_values_(values_of_image(manifest())),
       labels_(bundle_.labels()),
-      session_(open(options)),
+      opened_(open_network(bundle_, options)),
       pool_(manifest().preprocessing) {
-  if (options.self_test) self_tested_ = self_test(bundle_, *session_, manifest().batch_minimum);
-}
-
-std::unique_ptr<OnnxRuntimeSession> BundleClassifier::open(const ClassifierOptions& options) {
-  const auto built = manifest().engines.find(built_graph_engine);
-  const bool on_cpu = options.session.provider == LEVIT_PROVIDER_CPU;
-  if (on_cpu && manifest().precision == "bf16") {
-    throw Error(Status::argument,
-                bundle_.path() +
-                    " is bf16, which ONNX Runtime has no kernels for on a CPU: choose the provider "
-                    "cuda or tensorrt, or export it with --precision fp16");
-  }
-  if (on_cpu && options.use_built_graph && built != manifest().engines.end()) {
-    std::string reason;
-    if (auto session = open_built(options, built->second, reason)) return session;
-    note_ = printable("the optimised graph of the bundle is not used, " + reason +
-                      ": ONNX Runtime optimises " + model_file + " again; levit-build " +
-                      bundle_.path() + " --engine " + built_graph_engine +
-                      " --overwrite makes one that fits");
-  }
-  graph_ = model_file;
-  const GraphFiles graph{
-      bundle_.file(model_file), "export it again", bundle_.read(model_file), {}, false};
-  return std::make_unique<OnnxRuntimeSession>(runtime_, options.session, manifest(), graph);
-}
-
-// A session on the optimised graph; nullptr, and the reason, when it cannot serve here: the bundle
-// can do without it. Only files that were altered are refused, as everywhere.
-std::unique_ptr<OnnxRuntimeSession> BundleClassifier::open_built(const ClassifierOptions& options,
-                                                                 const EngineEntry& entry,
-                                                                 std::string& reason) {
-  reason = reason_not_to_use(manifest(), entry, runtime_.version);
-  if (!reason.empty()) return nullptr;
-  const std::string& file = entry.files.front();
-  const std::string folder = file.substr(0, file.rfind('/') + 1);
-  GraphFiles graph{bundle_.file(file), "build it again", bundle_.read(file), {}, true};
-  for (const std::string& other : entry.files) {
-    // The model names its weights from where it lies.
-    if (other != file && other.compare(0, folder.size(), folder) == 0)
-      graph.weights.emplace(other.substr(folder.size()), bundle_.read(other));
-  }
-  try {
-    auto session =
-        std::make_unique<OnnxRuntimeSession>(runtime_, options.session, manifest(), graph);
-    graph_ = file;
-    return session;
-  } catch (const Error& error) {
-    reason = error.what();
-    return nullptr;
+  if (options.self_test) {
+    self_tested_ = self_test(bundle_, *opened_.network, opened_.batches.minimum);
   }
 }
 
 SelfTestReport BundleClassifier::test_again() const {
   SelfTestReport report;
-  for (const int batch : manifest().batch_verified) {
-    const SelfTestReport found = self_test(bundle_, *session_, batch);
+  for (const int batch : opened_.batches.verified) {
+    const SelfTestReport found = self_test(bundle_, *opened_.network, batch);
     report.images = found.images;
     report.share = std::max(report.share, found.share);
   }
@@ -131,7 +91,7 @@ void BundleClassifier::run_tensor(const void* tensor, Request& request) const {
   const std::size_t image_bytes = image_values_ * (takes_pixels_ ? 1 : sizeof(float));
   for (std::size_t first = 0; first < request.count; first += group_size()) {
     const std::size_t count = std::min(group_size(), request.count - first);
-    const std::size_t padded = std::max(count, static_cast<std::size_t>(manifest().batch_minimum));
+    const std::size_t padded = std::max(count, smallest_batch());
     const void* group = static_cast<const std::uint8_t*>(tensor) + first * image_bytes;
     if (padded != count) group = pad(group, *lease, count);
     infer(group, padded, *lease, request);
@@ -155,7 +115,7 @@ void BundleClassifier::run_from(const Source& source, Request& request) const {
   const WorkspacePool::Lease lease(pool_);
   for (std::size_t first = 0; first < request.count; first += group_size()) {
     const std::size_t count = std::min(group_size(), request.count - first);
-    const std::size_t padded = std::max(count, static_cast<std::size_t>(manifest().batch_minimum));
+    const std::size_t padded = std::max(count, smallest_batch());
     infer(fill(source, *lease, first, count, request), padded, *lease, request);
     rank(*lease, first, count, request);
   }
@@ -165,7 +125,7 @@ void BundleClassifier::run_from(const Source& source, Request& request) const {
 // that the graph takes.
 const void* BundleClassifier::fill(const Source& source, Workspace& workspace, std::size_t first,
                                    std::size_t count, Request& request) const {
-  const std::size_t padded = std::max(count, static_cast<std::size_t>(manifest().batch_minimum));
+  const std::size_t padded = std::max(count, smallest_batch());
   workspace.pixels.resize(
       std::max(workspace.pixels.size(), (takes_pixels_ ? padded : 1) * image_values_));
   if (!takes_pixels_)
@@ -187,7 +147,7 @@ const void* BundleClassifier::fill(const Source& source, Workspace& workspace, s
 // Copies of `count` images, the last one repeated up to the smallest batch that the graph takes.
 const void* BundleClassifier::pad(const void* tensor, Workspace& workspace,
                                   std::size_t count) const {
-  const auto padded = static_cast<std::size_t>(manifest().batch_minimum);
+  const auto padded = smallest_batch();
   const std::size_t image_bytes = image_values_ * (takes_pixels_ ? 1 : sizeof(float));
   std::uint8_t* target = nullptr;
   if (takes_pixels_) {
@@ -208,7 +168,7 @@ void BundleClassifier::infer(const void* tensor, std::size_t padded, Workspace& 
                              Request& request) const {
   workspace.logits.resize(std::max(workspace.logits.size(), padded * classes()));
   const Stopwatch watch(request.timings.inference_ms);
-  session_->run(tensor, padded, workspace.logits.data());
+  opened_.network->run(tensor, padded, workspace.logits.data());
 }
 
 void BundleClassifier::rank(Workspace& workspace, std::size_t first, std::size_t count,
@@ -250,9 +210,8 @@ void BundleClassifier::resize(const levit_pixels& image, Workspace& workspace,
 }
 
 std::size_t BundleClassifier::group_size() const {
-  const auto minimum = static_cast<std::size_t>(manifest().batch_minimum);
-  return std::min(std::max(minimum, largest_group),
-                  static_cast<std::size_t>(manifest().batch_maximum));
+  return std::min(std::max(smallest_batch(), largest_group),
+                  static_cast<std::size_t>(opened_.batches.maximum));
 }
 
 }  // namespace levit

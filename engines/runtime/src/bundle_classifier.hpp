@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bundle.hpp"
+#include "network.hpp"
 #include "onnxruntime_session.hpp"
 #include "self_test.hpp"
 #include "workspace.hpp"
@@ -39,16 +40,14 @@ class BundleClassifier {
   BundleClassifier(const std::string& path, const ClassifierOptions& options);
 
   const Manifest& manifest() const { return bundle_.manifest(); }
-  const OnnxRuntime& runtime() const { return runtime_; }
+  const OpenedNetwork& opened() const { return opened_; }
   const std::vector<std::string>& labels() const { return labels_; }
-  const std::string& graph() const { return graph_; }
-  const std::string& note() const { return note_; }
-  const std::string& provider() const { return provider_; }
   const SelfTestReport& self_tested() const { return self_tested_; }
   bool takes_pixels() const { return takes_pixels_; }
   std::size_t image_values() const { return image_values_; }  // 3 * side * side
 
-  // Replays the golden images at every batch size that was verified when the bundle was written.
+  // Replays the golden images at every batch size that was verified when the bundle was written and
+  // that the network takes.
   SelfTestReport test_again() const;
 
   void run(const levit_encoded* images, Request& request) const;
@@ -64,9 +63,6 @@ class BundleClassifier {
   using Source =
       std::function<void(Workspace&, std::size_t index, levit_timings&, std::uint8_t* rgb)>;
 
-  std::unique_ptr<OnnxRuntimeSession> open(const ClassifierOptions& options);
-  std::unique_ptr<OnnxRuntimeSession> open_built(const ClassifierOptions& options,
-                                                 const EngineEntry& entry, std::string& reason);
   void run_from(const Source& source, Request& request) const;
   const void* fill(const Source& source, Workspace& workspace, std::size_t first, std::size_t count,
                    Request& request) const;
@@ -77,18 +73,15 @@ class BundleClassifier {
               std::uint8_t* rgb) const;
   void resize(const levit_pixels& image, Workspace& workspace, levit_timings& timings,
               std::uint8_t* rgb) const;
+  std::size_t smallest_batch() const { return static_cast<std::size_t>(opened_.batches.minimum); }
   std::size_t group_size() const;
   std::size_t classes() const { return static_cast<std::size_t>(manifest().num_classes); }
 
   Bundle bundle_;
-  const OnnxRuntime& runtime_;
-  std::string provider_;
-  std::string graph_;
-  std::string note_;
   bool takes_pixels_;
   std::size_t image_values_;
   std::vector<std::string> labels_;
-  std::unique_ptr<OnnxRuntimeSession> session_;
+  OpenedNetwork opened_;
   SelfTestReport self_tested_;
   mutable WorkspacePool pool_;
 };

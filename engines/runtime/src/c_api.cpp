@@ -124,23 +124,26 @@ levit_status preprocess(const levit_classifier* handle, const Image* image, uint
 
 levit_info info_of(const BundleClassifier& classifier) {
   const levit::Manifest& manifest = classifier.manifest();
+  const levit::OpenedNetwork& opened = classifier.opened();
   levit_info info{};
   info.name = manifest.name.c_str();
   info.arch = manifest.arch.c_str();
   info.precision = manifest.precision.c_str();
   info.weights_origin = manifest.weights_origin.c_str();
-  info.provider = classifier.provider().c_str();
-  info.graph = classifier.graph().c_str();
-  info.note = classifier.note().c_str();
-  info.onnxruntime_version = classifier.runtime().version.c_str();
-  info.onnxruntime_library = classifier.runtime().path.c_str();
+  info.provider = opened.provider.c_str();
+  info.graph = opened.graph.c_str();
+  info.note = opened.note.c_str();
+  info.onnxruntime_version = opened.onnxruntime_version.c_str();
+  info.onnxruntime_library = opened.onnxruntime_library.c_str();
   info.image_size = static_cast<uint32_t>(manifest.preprocessing.image_size);
   info.classes = static_cast<uint32_t>(manifest.num_classes);
-  info.batch_minimum = static_cast<uint32_t>(manifest.batch_minimum);
-  info.batch_maximum = static_cast<uint32_t>(manifest.batch_maximum);
+  info.batch_minimum = static_cast<uint32_t>(opened.batches.minimum);
+  info.batch_maximum = static_cast<uint32_t>(opened.batches.maximum);
   info.takes_pixels = classifier.takes_pixels() ? 1 : 0;
   info.golden_images = static_cast<uint32_t>(classifier.self_tested().images);
   info.golden_share = classifier.self_tested().share;
+  info.tensorrt_version = opened.tensorrt_version.c_str();
+  info.tensorrt_library = opened.tensorrt_library.c_str();
   return info;
 }
 

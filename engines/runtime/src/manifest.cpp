@@ -116,7 +116,7 @@ std::vector<double> read_tolerances(const JsonValue::Array& values) {
   return tolerances;
 }
 
-void check_profile(const JsonValue& document, const std::string& place) {
+Profile read_profile(const JsonValue& document, const std::string& place) {
   if (document.object() == nullptr || document.object()->size() != 3) {
     refuse_manifest(place + "field 'profile' must hold minimum, optimum, maximum");
   }
@@ -126,6 +126,7 @@ void check_profile(const JsonValue& document, const std::string& place) {
   if (minimum < 1 || optimum < minimum || maximum < optimum) {
     refuse_manifest(place + "field 'profile' must have 1 <= minimum <= optimum <= maximum");
   }
+  return {minimum, maximum};
 }
 
 EngineEntry read_engine(const JsonValue& document, const std::string& place) {
@@ -146,7 +147,7 @@ EngineEntry read_engine(const JsonValue& document, const std::string& place) {
   object_field(document, "network", place);
   engine.libraries = texts_field(document, "libraries", place);
   engine.requirements = texts_field(document, "requirements", place);
-  check_profile(any_field(document, "profile", place), place);
+  engine.profile = read_profile(any_field(document, "profile", place), place);
   texts_field(document, "options", place);
   texts_field(document, "machine", place);
   return engine;

@@ -29,11 +29,18 @@ struct Preprocessing {
   bool apply_exif_orientation = false;
 };
 
+// Batch sizes that an engine was built for.
+struct Profile {
+  std::int64_t minimum = 1;
+  std::int64_t maximum = 1;
+};
+
 struct EngineEntry {
   std::vector<std::string> files;
   std::string model_sha256;
   std::map<std::string, std::string> libraries;
   std::map<std::string, std::string> requirements;
+  Profile profile;
 };
 
 struct Manifest {

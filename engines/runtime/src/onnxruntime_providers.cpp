@@ -1,20 +1,15 @@
 #include "onnxruntime_providers.hpp"
 
-#include <cstdlib>
-#include <cstring>
 #include <utility>
 #include <vector>
 
 #include "environment_variable.hpp"
 #include "error.hpp"
 #include "onnxruntime_handles.hpp"
-#include "text.hpp"
+#include "tf32.hpp"
 
 namespace levit {
 namespace {
-
-// TF32 keeps 10 bits of the mantissa: not what a fp32 bundle promises.
-constexpr const char* tf32_variable = "NVIDIA_TF32_OVERRIDE";
 
 using Settings = std::vector<std::pair<std::string, std::string>>;
 
@@ -68,15 +63,6 @@ OrtStatus* with_arrays(const Settings& settings, Update&& update) {
     values.push_back(value.c_str());
   }
   return std::forward<Update>(update)(keys.data(), values.data(), keys.size());
-}
-
-// NVIDIA's libraries obey the variable against all options.
-void require_no_tf32() {
-  const char* const value = std::getenv(tf32_variable);
-  if (value == nullptr || *value == '\0' || std::strcmp(value, "0") == 0) return;
-  throw Error(Status::environment, std::string(tf32_variable) + " is " + quoted(value) +
-                                       ": with TF32 the GPU does not compute what the bundle "
-                                       "promises; unset it, or set it to 0");
 }
 
 void append_cuda(const OnnxRuntime& runtime, OrtSessionOptions& options,

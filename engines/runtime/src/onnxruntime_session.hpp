@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "manifest.hpp"
+#include "network.hpp"
 #include "onnxruntime_handles.hpp"
 #include "onnxruntime_library.hpp"
 
@@ -30,9 +31,8 @@ struct GraphFiles {
   bool is_optimized = false;
 };
 
-// A session that takes and gives what the manifest says. `run` may be called from several threads
-// at once.
-class OnnxRuntimeSession {
+// A session that takes and gives what the manifest says.
+class OnnxRuntimeSession final : public Network {
  public:
   // The bytes of the graph are not needed afterwards. Throws Error(input) when the graph refers to
   // another file than those in `weights`, ONNX Runtime refuses it or it is not what the manifest
@@ -41,9 +41,7 @@ class OnnxRuntimeSession {
   OnnxRuntimeSession(const OnnxRuntime& runtime, const SessionSettings& settings,
                      const Manifest& manifest, const GraphFiles& graph);
 
-  // Logits (count, classes) of `count` images in the manifest's layout. `count` is one that the
-  // graph takes. Throws Error(failed).
-  void run(const void* images, std::size_t count, float* logits) const;
+  void run(const void* images, std::size_t count, float* logits) const override;
 
  private:
   SessionOptionsOwner make_options(const SessionSettings& settings, const Manifest& manifest,

@@ -93,7 +93,7 @@ double compare(const Bundle& bundle, const Golden& golden, int image, int batch,
 
 }  // namespace
 
-SelfTestReport self_test(const Bundle& bundle, const OnnxRuntimeSession& session, int batch) {
+SelfTestReport self_test(const Bundle& bundle, const Network& network, int batch) {
   const Golden golden = bundle.golden();
   if (golden.count == 0) {
     throw Error(Status::input,
@@ -104,7 +104,7 @@ SelfTestReport self_test(const Bundle& bundle, const OnnxRuntimeSession& session
   std::vector<float> logits(static_cast<std::size_t>(batch) * classes);
   SelfTestReport report;
   for (int first = 0; first < golden.count; first += batch) {
-    session.run(input.batch(first, batch), static_cast<std::size_t>(batch), logits.data());
+    network.run(input.batch(first, batch), static_cast<std::size_t>(batch), logits.data());
     for (int image = first; image < std::min(first + batch, golden.count); ++image) {
       const float* row = logits.data() + static_cast<std::size_t>(image - first) * classes;
       report.share = std::max(report.share, compare(bundle, golden, image, batch, row));

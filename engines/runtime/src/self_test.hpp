@@ -5,7 +5,7 @@
 #include <string>
 
 #include "bundle.hpp"
-#include "onnxruntime_session.hpp"
+#include "network.hpp"
 
 namespace levit {
 
@@ -14,10 +14,10 @@ struct SelfTestReport {
   double share = 0;  // the largest error, as a share of the tolerance
 };
 
-// Replays the golden images in batches of `batch`, a size that the graph takes, of which the last
+// Replays the golden images in batches of `batch`, a size that the network takes, of which the last
 // is filled up. Throws Error(failed) that names the image and the class where a logit is further
 // from float64 than the manifest allows, or is not a number; Error(input) when there is nothing to
 // replay.
-SelfTestReport self_test(const Bundle& bundle, const OnnxRuntimeSession& session, int batch);
+SelfTestReport self_test(const Bundle& bundle, const Network& network, int batch);
 
 }  // namespace levit

@@ -1,16 +1,13 @@
 #include <doctest/doctest.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "bundle.hpp"
 #include "manifest_text.hpp"
 #include "refusal.hpp"
-#include "sha256.hpp"
+#include "temporary_bundle.hpp"
 
 using levit_test::contains;
 using levit_test::edited;
@@ -19,40 +16,12 @@ using levit_test::refusal;
 namespace {
 
 namespace fs = std::filesystem;
+using levit_test::model;
+using levit_test::TemporaryBundle;
 
-const std::string model = "a model";
-
-// A folder with a manifest, model.onnx of seven bytes and one engine file; gone at the end of the
-// test.
-class TemporaryBundle {
- public:
-  TemporaryBundle() {
-    std::string pattern = (fs::temp_directory_path() / "levit-bundle-XXXXXX").string();
-    REQUIRE(mkdtemp(pattern.data()) != nullptr);
-    path_ = pattern;
-    fs::create_directories(path_ / "engines/ort");
-    write("model.onnx", model);
-    write("engines/ort/model.ort", "x");
-    const std::string digest =
-        levit::sha256_of(reinterpret_cast<const std::uint8_t*>(model.data()), model.size());
-    write("manifest.json", edited(levit_test::valid_manifest(), levit_test::valid_digest, digest));
-  }
-  ~TemporaryBundle() { fs::remove_all(path_); }
-  TemporaryBundle(const TemporaryBundle&) = delete;
-  TemporaryBundle& operator=(const TemporaryBundle&) = delete;
-
-  void write(const std::string& name, const std::string& content) const {
-    std::ofstream(path_ / name, std::ios::binary) << content;
-  }
-  std::string path() const { return path_.string(); }
-  fs::path file(const std::string& name) const { return path_ / name; }
-  std::string refused_read(const std::string& member) const {
-    return refusal([&] { levit::Bundle(path()).read(member); });
-  }
-
- private:
-  fs::path path_;
-};
+std::string refused_read(const TemporaryBundle& folder, const std::string& member) {
+  return refusal([&] { levit::Bundle(folder.path()).read(member); });
+}
 
 }  // namespace
 
@@ -63,18 +32,18 @@ TEST_CASE("bundle: members are read through their hashes") {
   const std::vector<std::uint8_t> content = bundle.read("model.onnx");
   CHECK(std::string(content.begin(), content.end()) == model);
   CHECK(bundle.file("model.onnx") == folder.path() + "/model.onnx");
-  CHECK(contains(folder.refused_read("labels.txt"), "lists no 'labels.txt'"));
-  CHECK(contains(folder.refused_read("engines/ort/model.ort"), "altered or damaged"));
+  CHECK(contains(refused_read(folder, "labels.txt"), "lists no 'labels.txt'"));
+  CHECK(contains(refused_read(folder, "engines/ort/model.ort"), "altered or damaged"));
 }
 
 TEST_CASE("bundle: altered, shortened, lengthened and missing members are refused") {
   const TemporaryBundle folder;
   for (const char* const content : {"a modeL", "a mode", "a model ", ""}) {
     folder.write("model.onnx", content);
-    CHECK(contains(folder.refused_read("model.onnx"), "altered or damaged"));
+    CHECK(contains(refused_read(folder, "model.onnx"), "altered or damaged"));
   }
   fs::remove(folder.file("model.onnx"));
-  CHECK(contains(folder.refused_read("model.onnx"), "missing, or not a plain file"));
+  CHECK(contains(refused_read(folder, "model.onnx"), "missing, or not a plain file"));
 }
 
 TEST_CASE("bundle: a size that the file does not have is refused before memory is taken") {
@@ -82,14 +51,14 @@ TEST_CASE("bundle: a size that the file does not have is refused before memory i
   const std::string text =
       edited(levit_test::valid_manifest(), "\"size_bytes\": 7", "\"size_bytes\": 4294967296");
   folder.write("manifest.json", text);
-  CHECK(contains(folder.refused_read("model.onnx"), "altered or damaged"));
+  CHECK(contains(refused_read(folder, "model.onnx"), "altered or damaged"));
 }
 
 TEST_CASE("bundle: links, folders and pipes in the place of a member are refused") {
   const TemporaryBundle folder;
   const TemporaryBundle other;
   const auto refuse_all = [&] {
-    CHECK(contains(folder.refused_read("model.onnx"), "missing, or not a plain file"));
+    CHECK(contains(refused_read(folder, "model.onnx"), "missing, or not a plain file"));
     fs::remove_all(folder.file("model.onnx"));
   };
   fs::remove(folder.file("model.onnx"));
@@ -106,7 +75,7 @@ TEST_CASE("bundle: links, folders and pipes in the place of a member are refused
   refuse_all();
   fs::remove_all(folder.file("engines"));
   fs::create_directory_symlink(other.file("engines"), folder.file("engines"));
-  CHECK(contains(folder.refused_read("engines/ort/model.ort"), "missing, or not a plain file"));
+  CHECK(contains(refused_read(folder, "engines/ort/model.ort"), "missing, or not a plain file"));
 }
 
 TEST_CASE("bundle: the folder itself may be reached through a link") {

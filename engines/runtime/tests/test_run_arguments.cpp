@@ -23,6 +23,12 @@ TEST_CASE("the self-test needs no image") {
   CHECK(parse_arguments({"bundle", "--self-test"}).self_test);
 }
 
+TEST_CASE("every provider is known by its name") {
+  for (const char* const name : {"cpu", "cuda", "tensorrt", "tensorrt-plan"}) {
+    CHECK(parse_arguments({"bundle", "a", "--provider", name}).provider == name);
+  }
+}
+
 TEST_CASE("misuse is told") {
   const std::vector<std::vector<std::string>> misuses = {
       {},
@@ -33,6 +39,7 @@ TEST_CASE("misuse is told") {
       {"bundle", "a", "--threads", "99999999999999999999"},
       {"bundle", "a", "--js"},
       {"bundle", "a", "--provider", "steam"},
+      {"bundle", "a", "--provider", "tensorrt_plan"},
       {"bundle", "a", "--benchmark", "-1"},
       {"bundle", "a", "--benchmark", "nan"},
       {"bundle", "--self-test", "--benchmark", "1"},

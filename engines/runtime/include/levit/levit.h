@@ -32,15 +32,17 @@
  * there against its sha256 in manifest.json, and used from there; a graph that refers to any other
  * file is refused. So whoever changes the folder while it is opened can make opening fail, and
  * nothing else. Whoever may write manifest.json decides what is computed, and whoever may write the
- * library of ONNX Runtime what is executed: leave both to those whose programs you would run.
+ * library of ONNX Runtime or of NVIDIA what is executed; a plan of TensorRT is code as well. Leave
+ * all of them to those whose programs you would run.
  *
- * Environment: LEVIT_ONNXRUNTIME names the library of ONNX Runtime where the options do not; it is
- * not read in a program that runs with more rights than its user. levit_open sets
- * ORT_DISABLE_TELEMETRY to 1, because the Linux builds of ONNX Runtime otherwise write below the
- * home directory and call home, and with a GPU provider NVIDIA_TF32_OVERRIDE to 0, each only where
- * it is not set. Setting a variable is a race with every thread that reads any: set both before you
- * start threads, or call levit_open first, and nothing is written later. A GPU provider is refused
- * where NVIDIA_TF32_OVERRIDE asks for TF32.
+ * Environment: LEVIT_ONNXRUNTIME names the library of ONNX Runtime where the options do not;
+ * LEVIT_TENSORRT_LIBRARY and LEVIT_CUDA_LIBRARY name libnvinfer.so and libcudart.so for
+ * LEVIT_PROVIDER_TENSORRT_PLAN. None is read in a program that runs with more rights than its user.
+ * levit_open sets ORT_DISABLE_TELEMETRY to 1, because the Linux builds of ONNX Runtime otherwise
+ * write below the home directory and call home, and with LEVIT_PROVIDER_TENSORRT
+ * NVIDIA_TF32_OVERRIDE to 0, each only where it is not set. Setting a variable is a race with every
+ * thread that reads any: set both before you start threads, or call levit_open first, and nothing
+ * is written later. A GPU provider is refused where NVIDIA_TF32_OVERRIDE asks for TF32.
  */
 #ifndef LEVIT_LEVIT_H
 #define LEVIT_LEVIT_H
@@ -93,7 +95,15 @@ typedef int32_t levit_provider;
 
 /* What runs the network. The one asked for runs all of it, or opening fails: nothing ever falls
  * back to the CPU. */
-enum { LEVIT_PROVIDER_CPU = 0, LEVIT_PROVIDER_CUDA = 1, LEVIT_PROVIDER_TENSORRT = 2 };
+enum {
+  LEVIT_PROVIDER_CPU = 0,
+  LEVIT_PROVIDER_CUDA = 1,
+  LEVIT_PROVIDER_TENSORRT = 2, /* in ONNX Runtime, which builds an engine while it opens */
+  /* The plan that levit-build put into the bundle, in TensorRT itself: no ONNX Runtime is needed.
+   * LEVIT_ENVIRONMENT where the bundle has none for this machine, or this library was built without
+   * -DLEVIT_TENSORRT=ON. Calls from several threads take turns on the GPU. */
+  LEVIT_PROVIDER_TENSORRT_PLAN = 3
+};
 
 typedef struct levit_options {
   size_t struct_size;
@@ -130,19 +140,21 @@ typedef struct levit_info {
   const char* arch;           /* "384" */
   const char* precision;      /* "fp32" */
   const char* weights_origin; /* "untrained": the classes mean nothing */
-  const char* provider;       /* "CPUExecutionProvider" */
+  const char* provider;       /* "CPUExecutionProvider", or "TensorRT" where it runs its plan */
   const char* graph;          /* the file that was loaded, "model.onnx" or one below engines/ */
   const char* note; /* what a user should be told of how it was opened, in one line, or "" */
-  const char* onnxruntime_version; /* "1.31.1" */
-  const char* onnxruntime_library; /* path of the file */
+  const char* onnxruntime_version; /* "1.31.1"; "" where TensorRT runs its plan */
+  const char* onnxruntime_library; /* path of the file, or "" likewise */
   uint32_t image_size;             /* side of the square that the network sees, in pixels */
   uint32_t classes;
-  uint32_t batch_minimum; /* of the graph; calls take any number of images */
+  uint32_t batch_minimum; /* of what was loaded; calls take any number of images */
   uint32_t batch_maximum;
   uint32_t
       takes_pixels; /* 1: tensors are uint8 (n, side, side, 3); 0: float32 (n, 3, side, side) */
-  uint32_t golden_images; /* that the self-test replayed; 0 when it was not asked for */
-  double golden_share;    /* its largest error, as a share of what rounding explains */
+  uint32_t golden_images;       /* that the self-test replayed; 0 when it was not asked for */
+  double golden_share;          /* its largest error, as a share of what rounding explains */
+  const char* tensorrt_version; /* "10.13.3.9" where TensorRT runs its plan, else "" */
+  const char* tensorrt_library; /* path of the file, or "" likewise */
 } levit_info;
 
 LEVIT_EXPORT levit_status levit_get_info(const levit_classifier* classifier, levit_info* info);
@@ -150,10 +162,10 @@ LEVIT_EXPORT levit_status levit_get_info(const levit_classifier* classifier, lev
 /* Name of a class, or NULL when there is no such class. */
 LEVIT_EXPORT const char* levit_label(const levit_classifier* classifier, uint32_t class_index);
 
-/* Runs the golden images at every batch size that the bundle verified; opening does so at the
- * smallest that the graph takes. LEVIT_FAILED when a logit is further from float64 than the bundle
- * allows. `*images` is how many there are and
- * `*share` the largest error, as a share of what rounding explains; either may be NULL. */
+/* Runs the golden images at every batch size that the bundle verified and that what was loaded
+ * takes; opening does so at the smallest. LEVIT_FAILED when a logit is further from float64 than
+ * the bundle allows. `*images` is how many there are and `*share` the largest error, as a share of
+ * what rounding explains; either may be NULL. */
 LEVIT_EXPORT levit_status levit_self_test(const levit_classifier* classifier, uint32_t* images,
                                           double* share);
 

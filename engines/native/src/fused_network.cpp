@@ -1,4 +1,4 @@
-#include "network.hpp"
+#include "fused_network.hpp"
 
 #include <algorithm>
 
