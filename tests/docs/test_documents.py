@@ -57,9 +57,10 @@ def known_options():
             *("levit-tune", "levit-eval"),
         )
     )
-    help_text += subprocess.run(
-        [sys.executable, "-m", "levit_benchmarks.loadgen", "--help"], capture_output=True, text=True, check=True
-    ).stdout
+    for module in ("loadgen", "verdict_study"):
+        help_text += subprocess.run(
+            [sys.executable, "-m", f"levit_benchmarks.{module}", "--help"], capture_output=True, text=True, check=True
+        ).stdout
     help_text += LEVIT_RUN_HELP.read_text(encoding="utf-8")
     return set(re.findall(r"(?<![\w-])--[a-z0-9-]+", help_text))
 

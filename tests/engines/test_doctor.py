@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from doctor_facts import WITH_GPU, make_facts, make_probe
 from fixtures_bundle import BundleFactory, Runs, clean_environment, command_without, files_below
+from native_kernels import needs_kernels
 from pip_helpers import run_pip
 from rich.console import Console
 
@@ -60,6 +61,7 @@ def test_with_the_base_install_alone_every_remedy_is_named(run_python: Runs) -> 
     assert others[0]["remedy"] == 'pip install "levit-deploy[cpu]"'
 
 
+@needs_kernels
 def test_the_base_install_alone_has_an_engine_that_works(run_python: Runs) -> None:
     result = run_python(BASE_ONLY, "--engine", "native")
     assert result.returncode == 0

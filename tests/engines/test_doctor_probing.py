@@ -18,9 +18,14 @@ from levit_engines.doctor.nvidia import describe_nvidia
 from levit_engines.doctor.packages import found_modules
 from levit_engines.doctor.probe import COMPARE, DEVICE, IMPORT, OPEN, PROVIDER, START, Outcome, ProbeTask
 from levit_engines.doctor.probing import run_probes
+from levit_engines.native.library import library_path
 
 INSTALLED = found_modules()
-ON_CPU = [name for name, engine in CATALOGUE.items() if engine.device == "cpu" and main_module(engine) in INSTALLED]
+ON_CPU = [
+    name
+    for name, engine in CATALOGUE.items()
+    if engine.device == "cpu" and main_module(engine) in INSTALLED and (name != "native" or library_path().is_file())
+]
 TRY = "from levit_engines.doctor import child\n{}\nchild.main()"
 NOTE = "import json, os, sys, time\nopen(sys.argv[2], 'a').write(json.dumps({{'stage': {!r}}}) + '\\n')\n"
 

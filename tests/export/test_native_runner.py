@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fixtures_bundle import BundleFactory
+from native_kernels import needs_kernels
 
 from levit_deploy.architectures import VARIANTS
 from levit_deploy.bundle import Bundle
@@ -23,6 +24,7 @@ from levit_engines.verification.run import engines_of
 from levit_export.pipeline import ExportReport
 from levit_export.request import Target
 
+pytestmark = needs_kernels
 Exporter = Callable[..., ExportReport]
 SMALL: dict[str, Any] = {"image_size": 32, "simplify": False, "batch": (1, 4)}
 

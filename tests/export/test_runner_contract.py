@@ -35,7 +35,7 @@ KINDS = ("dynamic", "static uint8")
 # Its compiler takes a minute of CPU for each program: one program is looked at here.
 SLOW = {"torch-compile"}
 # Only these may be missing: the others need no more than what pip installs.
-NEED_MORE = {"torch-compile"} | {name for name, engine in CATALOGUE.items() if engine.device != "cpu"}
+NEED_MORE = {"torch-compile", "native"} | {name for name, engine in CATALOGUE.items() if engine.device != "cpu"}
 CASES = [
     pytest.param((name, kind), id=f"{name} {kind}", marks=[pytest.mark.slow] if name in SLOW else [])
     for name in CATALOGUE

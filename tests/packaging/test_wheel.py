@@ -1,6 +1,8 @@
 """The wheel holds what it should: a misspelt entry of `packages` drops a whole package without a word."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -33,6 +35,7 @@ COMMANDS = {
 }
 
 
+COMPILER = any(map(shutil.which, ("c++", "g++", "clang++")))
 NATIVE = "levit_engines/native/liblevit_native.so.1"
 
 
@@ -60,7 +63,7 @@ def test_holds_every_module_and_data_file_and_nothing_else(wheel):
         for path in (ROOT / source).rglob("*.py")
     }
     content = {name for name in wheel if ".dist-info/" not in name}
-    assert content == modules | DATA | {NATIVE}
+    assert content == modules | DATA | ({NATIVE} if COMPILER or "CI" in os.environ else set())
 
 
 def test_without_a_compiler_there_is_a_wheel_without_kernels(tmp_path, monkeypatch):
