@@ -13,9 +13,10 @@ constexpr int most_at_once = 8;
 constexpr int stem_pieces = 24;
 constexpr int largest_image = 768, largest_width = 4096, most_layers = 64;
 
-std::size_t area(int side, int width) {
-  return static_cast<std::size_t>(side) * static_cast<std::size_t>(side) *
-         static_cast<std::size_t>(width);
+// The size of `count` square maps.
+std::size_t area(int count, int side, int width) {
+  return static_cast<std::size_t>(count) * static_cast<std::size_t>(side) *
+         static_cast<std::size_t>(side) * static_cast<std::size_t>(width);
 }
 
 // How far rows of `width` are from each other: were that a multiple of 4096 bytes, the rows of a
@@ -125,20 +126,21 @@ void Network::reserve(int batch) {
   feature_maps_.clear();
   for (std::size_t layer = 0; layer < stem_.size(); ++layer) {
     feature_maps_.emplace_back(images *
-                               area((image_size_ >> layer) + 2 * rim, pixel_widths_[layer]));
+                               area(1, (image_size_ >> layer) + 2 * rim, pixel_widths_[layer]));
   }
-  std::size_t tokens = area(image_size_ / patch, spaced(stem_.back().columns()));
+  std::size_t tokens = area(1, image_size_ / patch, spaced(stem_.back().columns()));
   std::size_t picked = 0, queries = 0, heads = 0, mixed = 0, hidden = 0, scratch = 0;
   for (const Block& block : blocks_) {
     const Attention& attention = block.attention;
-    tokens = std::max(tokens, area(attention.query_side, spaced(attention.projection.columns())));
-    hidden = std::max(hidden, area(attention.query_side, spaced(block.expand.columns())));
-    heads = std::max(heads, area(attention.key_side, spaced(attention.rest.columns())));
-    mixed = std::max(mixed,
-                     area(attention.query_side, spaced(attention.heads * attention.value_width)));
+    tokens =
+        std::max(tokens, area(1, attention.query_side, spaced(attention.projection.columns())));
+    hidden = std::max(hidden, area(1, attention.query_side, spaced(block.expand.columns())));
+    heads = std::max(heads, area(1, attention.key_side, spaced(attention.rest.columns())));
+    mixed = std::max(
+        mixed, area(1, attention.query_side, spaced(attention.heads * attention.value_width)));
     if (attention.shrinks()) {
-      picked = std::max(picked, area(attention.query_side, spaced(attention.query.depth())));
-      queries = std::max(queries, area(attention.query_side, spaced(attention.query.columns())));
+      picked = std::max(picked, area(1, attention.query_side, spaced(attention.query.depth())));
+      queries = std::max(queries, area(1, attention.query_side, spaced(attention.query.columns())));
     }
     scratch = std::max(scratch, kernels_.attention_scratch(attention.keys(), attention.key_width));
   }
@@ -175,13 +177,13 @@ void Network::run_all(std::size_t batch, float* logits, const Read& read) {
 
 void Network::run(const float* images, std::size_t batch, float* logits) {
   run_all(batch, logits, [&](std::size_t first, int count) {
-    copy_images(images + first * area(image_size_, channels), count);
+    copy_images(images + first * area(1, image_size_, channels), count);
   });
 }
 
 void Network::run(const Pixels& pixels, std::size_t batch, float* logits) {
   run_all(batch, logits, [&](std::size_t first, int count) {
-    copy_pixels({pixels.first + first * area(image_size_, channels), pixels.normalized}, count);
+    copy_pixels({pixels.first + first * area(1, image_size_, channels), pixels.normalized}, count);
   });
 }
 
@@ -189,11 +191,11 @@ void Network::copy_images(const float* images, int batch) {
   const int side = image_size_, wide = side + 2 * rim;
   pool_.run(batch * side, [&](int piece, int) {
     const int image = piece / side, y = piece % side;
-    const float* red = images + image * area(side, channels) + static_cast<std::size_t>(y * side);
-    const float* green = red + area(side, 1);
-    const float* blue = green + area(side, 1);
-    float* to = feature_maps_[0].data() + image * area(wide, channels) +
-                ((y + rim) * wide + rim) * channels;
+    const float* red = images + area(image, side, channels) + static_cast<std::size_t>(y * side);
+    const float* green = red + area(1, side, 1);
+    const float* blue = green + area(1, side, 1);
+    float* to =
+        feature_maps_[0].data() + area(image, wide, channels) + ((y + rim) * wide + rim) * channels;
     for (int x = 0; x < side; ++x, to += channels) {
       to[0] = red[x];
       to[1] = green[x];
@@ -206,9 +208,9 @@ void Network::copy_pixels(const Pixels& pixels, int batch) {
   const int side = image_size_, wide = side + 2 * rim;
   pool_.run(batch * side, [&](int piece, int) {
     const int image = piece / side, y = piece % side;
-    const std::uint8_t* from = pixels.first + image * area(side, channels) + y * side * channels;
-    float* to = feature_maps_[0].data() + image * area(wide, channels) +
-                ((y + rim) * wide + rim) * channels;
+    const std::uint8_t* from = pixels.first + area(image, side, channels) + y * side * channels;
+    float* to =
+        feature_maps_[0].data() + area(image, wide, channels) + ((y + rim) * wide + rim) * channels;
     for (int x = 0; x < side; ++x, to += channels, from += channels) {
       for (int channel = 0; channel < channels; ++channel) {
         to[channel] = pixels.normalized[channel * bytes + from[channel]];
@@ -231,10 +233,10 @@ void Network::run_stem(int batch) {
     pool_.run(batch * convolution.panels() * groups, [&](int piece, int) {
       const int group = piece % groups, panel = piece / groups % convolution.panels();
       const int image = piece / groups / convolution.panels();
-      const float* maps = feature_maps_[layer].data() + image * area(wide, pixel);
-      float* const result = results + image * area(result_wide, result_pixel);
+      const float* maps = feature_maps_[layer].data() + area(image, wide, pixel);
+      float* const result = results + area(image, result_wide, result_pixel);
       for (int y = side * group / groups; y < side * (group + 1) / groups; ++y) {
-        const Rows rows{maps + area(1, stride * y * wide * pixel), stride * pixel, 3,
+        const Rows rows{maps + area(1, 1, stride * y * wide * pixel), stride * pixel, 3,
                         std::ptrdiff_t{wide} * pixel, 3 * pixel};
         float* const to = result + ((y + result_rim) * result_wide + result_rim) * result_pixel;
         const After after = is_last ? After::nothing : After::hard_swish;
@@ -249,10 +251,10 @@ void Network::pick_queries(const Attention& attention, int width, int batch) {
   const int side = attention.query_side, step = spaced(width);
   pool_.run(batch * side, [&](int piece, int) {
     const int image = piece / side, y = piece % side;
-    const float* from = tokens_.data() + image * area(attention.key_side, step) +
+    const float* from = tokens_.data() + area(image, attention.key_side, step) +
                         static_cast<std::size_t>(stride * y * attention.key_side * step);
     float* to =
-        picked_.data() + image * area(side, step) + static_cast<std::size_t>(y * side * step);
+        picked_.data() + area(image, side, step) + static_cast<std::size_t>(y * side * step);
     for (int x = 0; x < side; ++x) std::copy_n(from + stride * x * step, width, to + x * step);
   });
 }
@@ -270,12 +272,11 @@ void Network::attend(const Attention& attention, int batch) {
   pool_.run(batch * attention.heads * parts, [&](int piece, int thread) {
     const int part = piece % parts, number = piece / parts % attention.heads,
               image = piece / parts / attention.heads;
-    const float* first =
-        heads_.data() + image * area(attention.key_side, row) + number * head_width;
+    const float* first = heads_.data() + area(image, attention.key_side, row) + number * head_width;
     AttentionHead head{};
     head.query_stride = query_row;
     if (attention.shrinks()) {
-      head.queries = queries_.data() + image * area(attention.query_side, query_row) +
+      head.queries = queries_.data() + area(image, attention.query_side, query_row) +
                      number * attention.key_width;
       head.keys = first;
     } else {
@@ -290,7 +291,7 @@ void Network::attend(const Attention& attention, int batch) {
     head.bias = attention.bias + static_cast<std::size_t>(number) *
                                      static_cast<std::size_t>(queries) *
                                      static_cast<std::size_t>(padded(attention.keys()));
-    head.result = {mixed_.data() + image * area(attention.query_side, result_row) +
+    head.result = {mixed_.data() + area(image, attention.query_side, result_row) +
                        number * attention.value_width,
                    result_row};
     kernels_.attend(head, queries * part / parts, queries * (part + 1) / parts,
