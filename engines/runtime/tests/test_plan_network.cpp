@@ -84,7 +84,7 @@ TEST_CASE("memory of the GPU grows to the largest batch and is freed at the end"
 TEST_CASE("the shape is set only when the batch changes") {
   FakeMachine machine;
   const auto opened = network(machine);
-  for (const std::size_t count : {2, 2, 3, 3, 2}) run(opened, count);
+  for (const std::size_t count : {2U, 2U, 3U, 3U, 2U}) run(opened, count);
   CHECK(machine.shapes_set == 3);
 }
 
