@@ -25,8 +25,8 @@ LIBRARY = Path("levit_engines", "native", "liblevit_native.so.1")
 COMPILERS = ("c++", "g++", "clang++")
 OFF = "LEVIT_WITHOUT_NATIVE"
 # As engines/native/CMakeLists.txt has them.
-COMMON = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-DNDEBUG", "-Wno-psabi")
-KERNELS = ("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
+COMMON = ("-std=c++17", "-O3", "-ffp-contract=off", "-fPIC", "-fvisibility=hidden", "-DNDEBUG", "-Wno-psabi")
+KERNELS = ("-fno-math-errno", "-fno-trapping-math")
 INSTRUCTION_SETS = {
     "kernels_avx2": ("-mavx2", "-mfma"),
     "kernels_avx512": ("-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma"),

@@ -3,6 +3,11 @@
 // copy of them for every CPU.
 #include <cstddef>
 #include <cstdint>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
 
 #include "kernels.hpp"
 
@@ -43,12 +48,26 @@ inline void store(float* to, Vector value) { __builtin_memcpy(to, &value, sizeof
 
 inline Vector broadcast(float value) { return value - Vector{}; }
 
+// a * b + c, rounded once where the instruction set can: said, not left to the compiler, which may
+// do so in one tile and not in another.
+inline Vector multiply_add(Vector a, Vector b, Vector c) {
+#if defined(__AVX512F__)
+  return Vector(_mm512_fmadd_ps(__m512(a), __m512(b), __m512(c)));
+#elif defined(__AVX2__)
+  return Vector(_mm256_fmadd_ps(__m256(a), __m256(b), __m256(c)));
+#elif defined(__aarch64__)
+  return Vector(vfmaq_f32(float32x4_t(c), float32x4_t(a), float32x4_t(b)));
+#else
+  return a * b + c;
+#endif
+}
+
 inline Vector smaller(Vector a, Vector b) { return a < b ? a : b; }
 
 inline Vector larger(Vector a, Vector b) { return a > b ? a : b; }
 
 inline Vector hard_swish(Vector x) {
-  const Vector gate = x * broadcast(1.0F / 6) + broadcast(0.5F);
+  const Vector gate = multiply_add(x, broadcast(1.0F / 6), broadcast(0.5F));
   return x * larger(smaller(gate, broadcast(1)), broadcast(0));
 }
 
@@ -57,15 +76,15 @@ inline Vector hard_swish(Vector x) {
 inline Vector exponential(Vector x) {
   x = larger(x, broadcast(-87));
   const Vector rounding = broadcast(12582912);  // 1.5 * 2^23: what is added to it becomes whole
-  const Vector shifted = x * broadcast(1.44269504F) + rounding;
+  const Vector shifted = multiply_add(x, broadcast(1.44269504F), rounding);
   const Vector power = shifted - rounding;
-  Vector rest = x - power * broadcast(0.693359375F);
-  rest = rest - power * broadcast(-2.12194440e-4F);
+  Vector rest = multiply_add(power, broadcast(-0.693359375F), x);
+  rest = multiply_add(power, broadcast(2.12194440e-4F), rest);
   constexpr float coefficients[] = {1.3981999507e-3F, 8.3334519073e-3F, 4.1665795894e-2F,
                                     1.6666665459e-1F, 5.0000001201e-1F};
   Vector series = broadcast(1.9875691500e-4F);
-  for (const float next : coefficients) series = series * rest + broadcast(next);
-  series = series * rest * rest + rest + broadcast(1);
+  for (const float next : coefficients) series = multiply_add(series, rest, broadcast(next));
+  series = multiply_add(series * rest, rest, rest + broadcast(1));
   Integers exponent;
   Integers bits;
   __builtin_memcpy(&exponent, &shifted, sizeof exponent);
@@ -149,7 +168,8 @@ inline void tile(const Rows& rows, const Weights& weights, const float* bias, Gr
       for (int r = 0; r < row_count; ++r) {
         const Vector value = broadcast(steps.row(from, r));
 #pragma GCC unroll 4
-        for (int v = 0; v < vector_count; ++v) sums[r][v] += value * row_of_weights[v];
+        for (int v = 0; v < vector_count; ++v)
+          sums[r][v] = multiply_add(value, row_of_weights[v], sums[r][v]);
       }
     }
   }
