@@ -15,6 +15,8 @@ from levit_benchmarks.bench.document import from_json, is_record
 from levit_benchmarks.bench.record import RunRecord
 
 ROOT = Path(__file__).parents[1]
+IN_README = ("bench-kernels-batch-1", "bench-128S-peers")
+"""The runs that the README shows, where they are there; the page has them all."""
 EXPLANATIONS = {
     "outside stages": "interpreter start, imports, exit",
     "load": "drawing untrained weights and measuring their statistics in float64; a checkpoint only has to be read",
@@ -367,7 +369,9 @@ def _variants(record: RunRecord) -> set[str]:
 def documents(root: Path, runs: list[tuple[str, RunRecord]], names: list[str]) -> dict[Path, str]:
     """The text of both documents as it should be; `names` are of the pictures that the README shows."""
     results, readme = root / "benchmarks" / "results", root / "README.md"
-    block = markdown.readme_block(runs, names, "benchmarks/results")
+    shown = [run for name in IN_README for run in runs if run[0] == name] or runs
+    names = [name for name in names if any(name.startswith(run[0]) for run in shown)]
+    block = markdown.readme_block(shown, names, "benchmarks/results")
     return {
         results / "README.md": page(results, runs),
         readme: markdown.fill(readme.read_text(encoding="utf-8"), block),
