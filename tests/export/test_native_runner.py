@@ -16,11 +16,10 @@ from levit_deploy.bundle import Bundle
 from levit_deploy.errors import BundleError, ConfigError, EnvironmentIncompleteError
 from levit_deploy.preprocessing import normalize
 from levit_engines import open_runner
+from levit_engines.cli import verify
 from levit_engines.native import library, opening
 from levit_engines.native.library import load_library, supported_instruction_sets
 from levit_engines.native.parameters import shapes
-from levit_engines.verification.request import VerifyRequest
-from levit_engines.verification.run import engines_of
 from levit_export.pipeline import ExportReport
 from levit_export.request import Target
 
@@ -77,10 +76,9 @@ def test_pixels_give_the_logits_of_the_images_that_they_are(exported: Exporter) 
     assert 0 < difference < min(bundle.manifest.golden_tolerance)
 
 
-def test_levit_verify_runs_it_where_it_is(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert "native" in engines_of(bundle, VerifyRequest())
-    monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
-    assert "native" not in engines_of(bundle, VerifyRequest())
+def test_levit_verify_holds_it_to_the_bounds_when_asked(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify.main([str(bundle.path), "--engine", "native"]) == 0
+    assert "native" in capsys.readouterr().out
 
 
 def test_without_the_library_the_compiler_is_named(

@@ -21,7 +21,6 @@ from levit_deploy.probes import probes_of
 from levit_deploy.progress import Observer, StageClock
 from levit_deploy.rung_record import RungRecord
 from levit_engines.catalogue import CATALOGUE
-from levit_engines.native.library import library_path
 from levit_engines.verification.candidates import EngineCandidate, open_engine
 from levit_engines.verification.contents import Contents, graph_stage, read_contents
 from levit_engines.verification.report import ImageSet, Origin, Stage, VerificationReport
@@ -248,14 +247,13 @@ def _stage(candidate: Candidate, truth: Truth, measured: Measured) -> Stage:
 def engines_of(bundle: Bundle, request: VerifyRequest) -> tuple[str, ...]:
     """The engines to verify: those asked for, else ONNX Runtime, what is installed, and what the bundle carries.
 
-    PyTorch runs the same network as the ladder's first stages, so it is only verified as an engine when asked for.
+    PyTorch runs the same network as the ladder's first stages, and the native kernels are of this very package: both
+    are only verified when asked for.
     """
     if request.engines is not None:
         return request.engines
     distributions = {name: set(CATALOGUE[name].distributions.values()) for name in ("openvino", "onnxruntime-cuda")}
     found = [name for name, needed in distributions.items() if None not in package_versions(needed).values()]
-    if library_path().is_file():
-        found.append("native")
     able = [name for name in ("onnxruntime", *found) if bundle.manifest.precision in CATALOGUE[name].precisions]
     return tuple(dict.fromkeys((*able, *bundle.manifest.engines)))
 
