@@ -44,14 +44,14 @@ WorkerPool::WorkerPool(int threads) : ranges_(static_cast<std::size_t>(threads))
       workers_.emplace_back([this, thread] { work(thread); });
     }
   } catch (...) {
-    ending_ = true;
-    begin();
-    for (std::thread& worker : workers_) worker.join();
+    stop();
     throw;
   }
 }
 
-WorkerPool::~WorkerPool() {
+WorkerPool::~WorkerPool() { stop(); }
+
+void WorkerPool::stop() {
   ending_ = true;
   begin();
   for (std::thread& worker : workers_) worker.join();

@@ -50,6 +50,7 @@ class WorkerPool {
     std::atomic<std::uint64_t> state{0};
   };
 
+  void stop();
   void share(int count, Call call, const void* piece);
   void take_all(int thread, std::uint64_t job);
   void take(Range& range, std::uint64_t job, int thread);
