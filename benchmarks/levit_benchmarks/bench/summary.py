@@ -96,7 +96,7 @@ def _summary(group: Group, index: int, limits: Sequence[MachineLimit]) -> Candid
     candidate = group.candidates[index]
     bursts = [one.bursts[candidate.name] for one in group.rounds]
     latencies = [latency for burst in bursts for latency in burst.latencies_ns]
-    gpu = [gpu_ns for burst in bursts for gpu_ns in burst.gpu_ns]
+    gpu_p50_ns = carried_percentiles([gpu_ns for burst in bursts for gpu_ns in burst.gpu_ns]).get(50)
     images = len(latencies) * group.batch
     times_s, baseline_s = (round_times_s(group, name) for name in (candidate.name, group.baseline))
     peak = None
@@ -107,7 +107,7 @@ def _summary(group: Group, index: int, limits: Sequence[MachineLimit]) -> Candid
         name=candidate.name,
         count=len(latencies),
         percentiles_ms={name: ns / 1e6 for name, ns in carried_percentiles(latencies).items()},
-        gpu_p50_ms=carried_percentiles(gpu)[50] / 1e6 if 50 in carried_percentiles(gpu) else None,
+        gpu_p50_ms=None if gpu_p50_ns is None else gpu_p50_ns / 1e6,
         images_per_s=images / (sum(burst.wall_ns for burst in bursts) / 1e9),
         cpu_s_per_image=sum(burst.cpu_ns for burst in bursts) / 1e9 / images,
         peak_rss_bytes=group.peak_rss_bytes[candidate.name],

@@ -6,6 +6,7 @@ import ctypes
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ FILE = "liblevit_native.so.1"
 INSTRUCTION_SETS = ("avx512", "avx2", "portable")
 _MESSAGE_BYTES = 512
 _FLOATS = ctypes.POINTER(ctypes.c_float)
+_BYTES = ctypes.POINTER(ctypes.c_uint8)
 
 
 class Options(ctypes.Structure):
@@ -121,41 +123,31 @@ class Network:
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits (B, K) of normalised images (B, 3, S, S), contiguous. Raises RunnerError."""
-        logits = np.empty((len(images), self._config.num_classes), np.float32)
-        message = ctypes.create_string_buffer(_MESSAGE_BYTES)
-        failed = self._library.levit_native_run(
-            self._handle,
-            images.ctypes.data_as(_FLOATS),
-            ctypes.c_size_t(len(images)),
-            logits.ctypes.data_as(_FLOATS),
-            message,
-            ctypes.c_size_t(_MESSAGE_BYTES),
-        )
-        return _checked(failed, logits, message)
+        return self._logits(self._library.levit_native_run, len(images), images.ctypes.data_as(_FLOATS))
 
     def run_pixels(self, pixels: NDArray[np.uint8], normalized: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits (B, K) of RGB pixels (B, S, S, 3), contiguous; `normalized` (3, 256) is what each byte becomes.
 
         Raises RunnerError.
         """
-        logits = np.empty((len(pixels), self._config.num_classes), np.float32)
+        given = (pixels.ctypes.data_as(_BYTES), normalized.ctypes.data_as(_FLOATS))
+        return self._logits(self._library.levit_native_run_pixels, len(pixels), *given)
+
+    def _logits(self, function: Any, batch: int, *images: object) -> NDArray[np.float32]:
+        """What `function` of the library writes for a batch of `images`."""
+        logits = np.empty((batch, self._config.num_classes), np.float32)
         message = ctypes.create_string_buffer(_MESSAGE_BYTES)
-        failed = self._library.levit_native_run_pixels(
+        failed = function(
             self._handle,
-            pixels.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8)),
-            normalized.ctypes.data_as(_FLOATS),
-            ctypes.c_size_t(len(pixels)),
+            *images,
+            ctypes.c_size_t(batch),
             logits.ctypes.data_as(_FLOATS),
             message,
             ctypes.c_size_t(_MESSAGE_BYTES),
         )
-        return _checked(failed, logits, message)
-
-
-def _checked(failed: int, logits: NDArray[np.float32], message: ctypes.Array[ctypes.c_char]) -> NDArray[np.float32]:
-    if failed:
-        raise RunnerError(f"the native engine failed: {_text(message)}")
-    return logits
+        if failed:
+            raise RunnerError(f"the native engine failed: {_text(message)}")
+        return logits
 
 
 def _text(message: ctypes.Array[ctypes.c_char]) -> str:
