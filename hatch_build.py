@@ -27,9 +27,12 @@ OFF = "LEVIT_WITHOUT_NATIVE"
 # As engines/native/CMakeLists.txt has them.
 COMMON = ("-std=c++17", "-O3", "-ffp-contract=off", "-fPIC", "-fvisibility=hidden", "-DNDEBUG", "-Wno-psabi")
 KERNELS = ("-fno-math-errno", "-fno-trapping-math")
+AVX512 = ("-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma")
 INSTRUCTION_SETS = {
     "kernels_avx2": ("-mavx2", "-mfma"),
-    "kernels_avx512": ("-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma"),
+    "kernels_avx512": AVX512,
+    "kernels_avx512_vnni": (*AVX512, "-mavx512vnni"),
+    "kernels_amx": (*AVX512, "-mavx512vnni", "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8"),
 }
 
 

@@ -98,7 +98,7 @@ def test_a_file_that_is_no_library_of_ours_is_refused(tmp_path: Path) -> None:
 
 def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "VERSION", 99)
-    with pytest.raises(EnvironmentIncompleteError, match="has version 1, wanted is 99: install levit-deploy again"):
+    with pytest.raises(EnvironmentIncompleteError, match="has version 2, wanted is 99: install levit-deploy again"):
         load_library()
 
 

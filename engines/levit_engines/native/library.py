@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from levit_deploy.architectures import LevitConfig
 from levit_deploy.errors import EnvironmentIncompleteError, RunnerError
 
-VERSION = 1
+VERSION = 2
 FILE = "liblevit_native.so.1"
-INSTRUCTION_SETS = ("avx512", "avx2", "portable")
+INSTRUCTION_SETS = ("amx", "avx512-vnni", "avx512", "avx2", "portable")
 _MESSAGE_BYTES = 512
 _FLOATS = ctypes.POINTER(ctypes.c_float)
 _BYTES = ctypes.POINTER(ctypes.c_uint8)
@@ -40,7 +40,13 @@ class Options(ctypes.Structure):
 class Parameter(ctypes.Structure):
     """levit_native_parameter."""
 
-    _fields_ = (("values", _FLOATS), ("count", ctypes.c_size_t))
+    _fields_ = (
+        ("values", _FLOATS),
+        ("count", ctypes.c_size_t),
+        ("scales", _FLOATS),
+        ("input_scale", ctypes.c_float),
+        ("input_offset", ctypes.c_int32),
+    )
 
 
 def library_path() -> Path:

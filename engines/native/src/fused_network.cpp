@@ -11,6 +11,7 @@ constexpr std::array<int, 4> stem_divisors{8, 4, 2, 1};
 // More images at once only need more memory: their activations no longer fit into the caches.
 constexpr int most_at_once = 8;
 constexpr int stem_pieces = 24;
+constexpr std::size_t cached_floats = 1 << 17;
 constexpr int largest_image = 768, largest_width = 4096, most_layers = 64;
 
 // The size of `count` square maps.
@@ -63,12 +64,13 @@ Network::Network(const Kernels& kernels, const levit_native_options& options,
   for (const int divisor : stem_divisors) {
     const int outputs = options.widths[0] / divisor;
     pixel_widths_.push_back(stem_.empty() ? channels : stem_.back().columns());
-    stem_.push_back(
-        make_convolution(kernels_, arena_, outputs, inputs, pixel_widths_.back(), parameters));
+    const int side = image_size_ >> (stem_.size() + 1);
+    stem_.push_back(make_convolution(kernels_, arena_, side * side, outputs, inputs,
+                                     pixel_widths_.back(), parameters));
     inputs = outputs;
   }
   add_blocks(options, parameters);
-  head_ = make_linear(kernels_, arena_, classes_, options.widths[stages - 1], parameters);
+  head_ = make_linear(kernels_, arena_, 1, classes_, options.widths[stages - 1], parameters);
   parameters.require_end();
 }
 
@@ -102,20 +104,24 @@ Network::Attention Network::make_attention(int width, int outputs, int heads, in
   made.query_side = shrinks ? (side + 1) / stride : side;
   made.bias = make_attention_bias(arena_, heads, made.queries(), made.keys(), parameters);
   if (shrinks) {
-    made.rest =
-        make_linear(kernels_, arena_, heads * (key_width_ + made.value_width), width, parameters);
-    made.query = make_linear(kernels_, arena_, heads * key_width_, width, parameters);
+    made.rest = make_linear(kernels_, arena_, made.keys(), heads * (key_width_ + made.value_width),
+                            width, parameters);
+    made.query =
+        make_linear(kernels_, arena_, made.queries(), heads * key_width_, width, parameters);
   } else {
-    made.rest = make_linear(kernels_, arena_, heads * (2 * key_width_ + made.value_width), width,
-                            parameters);
+    made.rest = make_linear(kernels_, arena_, made.keys(),
+                            heads * (2 * key_width_ + made.value_width), width, parameters);
   }
-  made.projection = make_linear(kernels_, arena_, outputs, heads * made.value_width, parameters);
+  made.projection =
+      make_linear(kernels_, arena_, made.queries(), outputs, heads * made.value_width, parameters);
   return made;
 }
 
 void Network::add_mlp(Attention attention, int width, Parameters& parameters) {
-  Linear expand = make_linear(kernels_, arena_, mlp_ratio * width, width, parameters);
-  Linear contract = make_linear(kernels_, arena_, width, mlp_ratio * width, parameters);
+  Linear expand =
+      make_linear(kernels_, arena_, attention.queries(), mlp_ratio * width, width, parameters);
+  Linear contract =
+      make_linear(kernels_, arena_, attention.queries(), width, mlp_ratio * width, parameters);
   blocks_.push_back({std::move(attention), std::move(expand), std::move(contract)});
 }
 
@@ -130,6 +136,12 @@ void Network::reserve(int batch) {
   }
   std::size_t tokens = area(1, image_size_ / patch, spaced(stem_.back().columns()));
   std::size_t picked = 0, queries = 0, heads = 0, mixed = 0, hidden = 0, scratch = 0;
+  std::size_t prepared = head_.prepared_floats(batch);
+  for (std::size_t layer = 0; layer < stem_.size(); ++layer) {
+    const int side = image_size_ >> (layer + 1), groups = stem_groups(layer);
+    scratch = std::max(scratch, static_cast<std::size_t>((side + groups - 1) / groups) *
+                                    stem_[layer].prepared_floats(side));
+  }
   for (const Block& block : blocks_) {
     const Attention& attention = block.attention;
     tokens =
@@ -143,12 +155,20 @@ void Network::reserve(int batch) {
       queries = std::max(queries, area(1, attention.query_side, spaced(attention.query.columns())));
     }
     scratch = std::max(scratch, kernels_.attention_scratch(attention.keys(), attention.key_width));
+    const int queries_at_once = batch * attention.queries();
+    prepared = std::max({prepared, attention.rest.prepared_floats(batch * attention.keys()),
+                         attention.projection.prepared_floats(queries_at_once),
+                         block.expand.prepared_floats(queries_at_once),
+                         block.contract.prepared_floats(queries_at_once)});
+    if (attention.shrinks())
+      prepared = std::max(prepared, attention.query.prepared_floats(queries_at_once));
   }
   tokens_ = Buffer(images * tokens);
   picked_ = Buffer(images * picked);
   queries_ = Buffer(images * queries);
   heads_ = Buffer(images * heads);
   mixed_ = Buffer(images * mixed);
+  prepared_ = Buffer(prepared);
   hidden_ = Buffer(images * hidden);
   mean_ = Buffer(images * static_cast<std::size_t>(spaced(head_.depth())));
   logits_ = Buffer(images * static_cast<std::size_t>(head_.columns()));
@@ -221,29 +241,90 @@ void Network::copy_pixels(const Pixels& pixels, int batch) {
 
 void Network::run_stem(int batch) {
   for (std::size_t layer = 0; layer < stem_.size(); ++layer) {
-    const Linear& convolution = stem_[layer];
-    const bool is_last = layer + 1 == stem_.size();
-    const int wide = (image_size_ >> layer) + 2 * rim, pixel = pixel_widths_[layer];
-    const int side = image_size_ >> (layer + 1), result_rim = is_last ? 0 : rim;
-    const int result_wide = side + 2 * result_rim;
-    const int result_pixel = is_last ? spaced(convolution.columns()) : convolution.columns();
-    float* const results = is_last ? tokens_.data() : feature_maps_[layer + 1].data();
-    // As many rows of pixels as there may be for one panel of weights, which then stays in a cache.
-    const int groups = std::min(side, stem_pieces / convolution.panels() + 1);
-    pool_.run(batch * convolution.panels() * groups, [&](int piece, int) {
-      const int group = piece % groups, panel = piece / groups % convolution.panels();
-      const int image = piece / groups / convolution.panels();
-      const float* maps = feature_maps_[layer].data() + area(image, wide, pixel);
-      float* const result = results + area(image, result_wide, result_pixel);
-      for (int y = side * group / groups; y < side * (group + 1) / groups; ++y) {
-        const Rows rows{maps + area(1, 1, stride * y * wide * pixel), stride * pixel, 3,
-                        std::ptrdiff_t{wide} * pixel, 3 * pixel};
-        float* const to = result + ((y + result_rim) * result_wide + result_rim) * result_pixel;
-        const After after = is_last ? After::nothing : After::hard_swish;
-        kernels_.multiply(convolution.product(rows, after, {to, result_pixel}), 0, side, panel);
-      }
-    });
+    if (stem_[layer].products().prepare == nullptr) {
+      convolve(layer, batch);
+    } else {
+      prepare_and_convolve(layer, batch);
+    }
   }
+}
+
+Network::Convolution Network::convolution(std::size_t layer) {
+  const bool is_last = layer + 1 == stem_.size();
+  const int result_rim = is_last ? 0 : rim, side = image_size_ >> (layer + 1);
+  const int result_pixel = is_last ? spaced(stem_[layer].columns()) : stem_[layer].columns();
+  return {feature_maps_[layer].data(),
+          (image_size_ >> layer) + 2 * rim,
+          pixel_widths_[layer],
+          is_last ? tokens_.data() : feature_maps_[layer + 1].data(),
+          side,
+          result_rim,
+          result_pixel,
+          is_last ? After::nothing : After::hard_swish};
+}
+
+Rows Network::Convolution::rows(int image, int y) const {
+  const int line = wide * pixel;
+  return {maps + area(image, wide, pixel) + area(1, 1, stride * y * line), stride * pixel, 3, line,
+          3 * pixel};
+}
+
+Grid Network::Convolution::result(int image, int y) const {
+  const int result_wide = side + 2 * result_rim;
+  return {results + area(image, result_wide, result_pixel) +
+              area(1, 1, ((y + result_rim) * result_wide + result_rim) * result_pixel),
+          result_pixel};
+}
+
+void Network::convolve(std::size_t layer, int batch) {
+  const Linear& weights = stem_[layer];
+  const Convolution at = convolution(layer);
+  // As many rows of pixels as there may be for one panel of weights, which then stays in a cache.
+  const int groups = std::min(at.side, stem_pieces / weights.panels() + 1);
+  pool_.run(batch * weights.panels() * groups, [&](int piece, int) {
+    const int group = piece % groups, panel = piece / groups % weights.panels();
+    const int image = piece / groups / weights.panels();
+    for (int y = at.side * group / groups; y < at.side * (group + 1) / groups; ++y) {
+      weights.products().multiply(
+          weights.product(at.rows(image, y), nullptr, at.after, at.result(image, y)), 0, at.side,
+          panel);
+    }
+  });
+}
+
+// A piece prepares its rows for all panels.
+void Network::prepare_and_convolve(std::size_t layer, int batch) {
+  const Linear& weights = stem_[layer];
+  const Convolution at = convolution(layer);
+  const std::size_t line = weights.prepared_floats(at.side);
+  const int groups = stem_groups(layer);
+  pool_.run(batch * groups, [&](int piece, int thread) {
+    const int group = piece % groups, image = piece / groups;
+    const int first = at.side * group / groups, end = at.side * (group + 1) / groups;
+    float* const prepared = scratch_[static_cast<std::size_t>(thread)].data();
+    const auto prepared_line = [&](int y) {
+      return prepared + static_cast<std::size_t>(y - first) * line;
+    };
+    for (int y = first; y < end; ++y) {
+      weights.products().prepare(at.rows(image, y), weights.rounding(), 0, at.side,
+                                 prepared_line(y));
+    }
+    for (int panel = 0; panel < weights.panels(); ++panel) {
+      for (int y = first; y < end; ++y) {
+        weights.products().multiply(
+            weights.product(at.rows(image, y), prepared_line(y), at.after, at.result(image, y)), 0,
+            at.side, panel);
+      }
+    }
+  });
+}
+
+// Of the rows of pixels: pieces for every thread, and few enough to stay in the second cache.
+int Network::stem_groups(std::size_t layer) const {
+  const int side = image_size_ >> (layer + 1);
+  const std::size_t line = stem_[layer].prepared_floats(side);
+  const int cached = static_cast<int>(static_cast<std::size_t>(side) * line / cached_floats) + 1;
+  return std::min(side, std::max(cached, 2 * pool_.threads()));
 }
 
 // The tokens at even rows and columns, side by side.
@@ -305,11 +386,12 @@ void Network::run_blocks(int batch) {
     const Attention& attention = block.attention;
     const int queries = batch * attention.queries(), keys = batch * attention.keys();
     multiply(pool_, kernels_, attention.rest, plain(tokens_.data(), width), keys, After::nothing,
-             {heads_.data(), spaced(attention.rest.columns())});
+             {heads_.data(), spaced(attention.rest.columns())}, prepared_.data());
     if (attention.shrinks()) {
       pick_queries(attention, width, batch);
       multiply(pool_, kernels_, attention.query, plain(picked_.data(), width), queries,
-               After::nothing, {queries_.data(), spaced(attention.query.columns())});
+               After::nothing, {queries_.data(), spaced(attention.query.columns())},
+               prepared_.data());
     }
     attend(attention, batch);
     width = attention.projection.columns();
@@ -317,11 +399,11 @@ void Network::run_blocks(int batch) {
     const Grid tokens{tokens_.data(), spaced(width)};
     multiply(pool_, kernels_, attention.projection,
              plain(mixed_.data(), attention.heads * attention.value_width), queries,
-             attention.shrinks() ? After::nothing : After::add, tokens);
+             attention.shrinks() ? After::nothing : After::add, tokens, prepared_.data());
     multiply(pool_, kernels_, block.expand, plain(tokens_.data(), width), queries,
-             After::hard_swish, {hidden_.data(), spaced(block.expand.columns())});
+             After::hard_swish, {hidden_.data(), spaced(block.expand.columns())}, prepared_.data());
     multiply(pool_, kernels_, block.contract, plain(hidden_.data(), block.expand.columns()),
-             queries, After::add, tokens);
+             queries, After::add, tokens, prepared_.data());
   }
 }
 
@@ -339,7 +421,7 @@ void Network::run_head(int batch, float* logits) {
     for (int channel = 0; channel < width; ++channel) mean[channel] /= static_cast<float>(count);
   }
   multiply(pool_, kernels_, head_, plain(mean_.data(), width), batch, After::nothing,
-           {logits_.data(), head_.columns()});
+           {logits_.data(), head_.columns()}, prepared_.data());
   for (int image = 0; image < batch; ++image) {
     std::copy_n(logits_.data() + image * head_.columns(), classes_, logits + image * classes_);
   }

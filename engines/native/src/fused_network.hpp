@@ -41,6 +41,18 @@ class Network {
     Linear expand, contract;
   };
 
+  // Where a convolution of the stem reads and writes.
+  struct Convolution {
+    const float* maps;
+    int wide, pixel;
+    float* results;
+    int side, result_rim, result_pixel;
+    After after;
+    // Those of the results in row `y` of an image.
+    Rows rows(int image, int y) const;
+    Grid result(int image, int y) const;
+  };
+
   void add_blocks(const levit_native_options& options, Parameters& parameters);
   Attention make_attention(int width, int outputs, int heads, int value_ratio, int side,
                            bool shrinks, Parameters& parameters);
@@ -52,6 +64,10 @@ class Network {
   void copy_images(const float* images, int batch);
   void copy_pixels(const Pixels& pixels, int batch);
   void run_stem(int batch);
+  Convolution convolution(std::size_t layer);
+  void convolve(std::size_t layer, int batch);
+  void prepare_and_convolve(std::size_t layer, int batch);
+  int stem_groups(std::size_t layer) const;
   void attend(const Attention& attention, int batch);
   void pick_queries(const Attention& attention, int width, int batch);
   void run_blocks(int batch);
@@ -69,7 +85,7 @@ class Network {
   int reserved_ = 0;  // images that the buffers below have room for
   std::vector<Buffer>
       feature_maps_;  // what each convolution of the stem reads, with a rim of zeros
-  Buffer tokens_, picked_, queries_, heads_, mixed_, hidden_, mean_, logits_;
+  Buffer tokens_, picked_, queries_, heads_, mixed_, hidden_, mean_, logits_, prepared_;
   std::vector<Buffer> scratch_;  // one for each thread
 };
 

@@ -32,15 +32,46 @@ struct Grid {
 
 enum class After { nothing, hard_swish, add };
 
-// rows (M, K) times weights (K, N), plus a bias for each column, and what comes after. The weights
-// are in panels of `Kernels::panel_columns` columns, the last of them narrower, each (K, columns).
+// What is known of each column of a product. Products of bytes also have the step of their sums and
+// what to take off them first.
+struct Columns {
+  const float* bias;
+  const float* scales;
+  const float* corrections;
+};
+
+// rows (M, K) times weights (K, N), plus a bias for each column, and what comes after. `prepared`
+// is what `Products::prepare` made of the rows, `panels` what `Products::pack` made of the weights.
 struct Product {
   Rows rows;
+  const float* prepared;
   const float* panels;
-  const float* bias;
+  Columns of;
   int columns;
   After after;
   Grid result;
+};
+
+// How a value becomes a byte: as the nearest whole number to `value * steps + offset`.
+struct Rounding {
+  float steps;
+  float offset;
+};
+
+// Products of one kind of numbers. Sizes are in floats, whatever lies there.
+struct Products {
+  int panel_columns;
+  int row_multiple;  // the first of some rows to multiply has a number that is a multiple of this
+  // Weights (outputs, depth) as panels of `panel_columns` columns, the last of them narrower;
+  // `columns` is the padded number of outputs.
+  std::size_t (*packed_floats)(int columns, int depth);
+  void (*pack)(const float* weights, int outputs, int columns, int depth, float* panels);
+  // Rows [begin, end) as `multiply` reads them; null where it reads the rows themselves. Begins at
+  // a multiple of `row_multiple`, and `prepared` at a cache line.
+  std::size_t (*prepared_floats)(int rows, int depth);
+  void (*prepare)(const Rows& rows, const Rounding& rounding, int begin, int end, float* prepared);
+  // Rows [begin, end) of panel number `panel`.
+  void (*multiply)(const Product& product, int begin, int end, int panel);
 };
 
 // One head of one image: hard_swish(softmax(queries keysᵀ + bias) values). Queries are scaled
@@ -60,19 +91,26 @@ struct AttentionHead {
 
 struct Kernels {
   const char* name;
-  int panel_columns;
   int tile_rows;
-  // Rows [begin, end) of panel number `panel`.
-  void (*multiply)(const Product& product, int begin, int end, int panel);
+  Products floats;
+  Products tall_floats;  // the fastest ones where there are many rows and much depth
+  // Rows are rounded to bytes, and weights are whole numbers from -64 to 64: no sum of two products
+  // of them exceeds 16 bits.
+  Products bytes;
   // Queries [begin, end); `scratch` has `attention_scratch` floats, aligned to 64 bytes.
   void (*attend)(const AttentionHead& head, int begin, int end, float* scratch);
   std::size_t (*attention_scratch)(int key_count, int key_width);
 };
 
 // Null where this program was built without them.
+const Kernels* amx_kernels();
+const Kernels* avx512_vnni_kernels();
 const Kernels* avx512_kernels();
 const Kernels* avx2_kernels();
 const Kernels* portable_kernels();
+
+// Names of kernels, the best first.
+constexpr const char* instruction_sets[] = {"amx", "avx512-vnni", "avx512", "avx2", "portable"};
 
 // The best that this CPU runs, or those called `name` where that is not empty; null where there are
 // none.

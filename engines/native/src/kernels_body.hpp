@@ -140,14 +140,75 @@ struct RowSteps {
 constexpr std::ptrdiff_t floats_ahead = 1536;
 constexpr int line_floats = 16;
 
+inline Columns moved(const Columns& columns, int by) {
+  const auto from = [by](const float* first) { return first == nullptr ? nullptr : first + by; };
+  return {from(columns.bias), from(columns.scales), from(columns.corrections)};
+}
+
+inline Grid moved(Grid grid, std::ptrdiff_t row, std::ptrdiff_t column) {
+  return {grid.first + row * grid.stride + column, grid.stride};
+}
+
+// Kinds of numbers, in words as large as a float: what a product adds for one word of a row and a
+// vector of words of the weights, and what the sums mean.
+struct Floats {
+  using Sums = Vector;
+  static Sums start(const Columns& of) { return of.bias == nullptr ? Vector{} : load(of.bias); }
+  static Sums add_product(const float& word, Vector weights, Sums sums) {
+    return multiply_add(broadcast(word), weights, sums);
+  }
+  static Vector value(Sums sums, const Columns&) { return sums; }
+};
+
+#if defined(__AVX512BW__) || defined(__AVX2__)
+constexpr int bytes_in_word = 4;
+
+struct Bytes {
+  using Sums = Integers;
+  static Sums start(const Columns&) { return Integers{}; }
+  // Of four unsigned bytes and four signed ones.
+  static Sums add_product(const float& word, Vector weights, Sums sums) {
+    int bytes;
+    __builtin_memcpy(&bytes, &word, sizeof bytes);
+#if defined(__AVX512VNNI__)
+    return Integers(_mm512_dpbusd_epi32(__m512i(sums), _mm512_set1_epi32(bytes), __m512i(weights)));
+#elif defined(__AVX512BW__)
+    const __m512i pairs = _mm512_maddubs_epi16(_mm512_set1_epi32(bytes), __m512i(weights));
+    return sums + Integers(_mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+#else
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi32(bytes), __m256i(weights));
+    return sums + Integers(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+#endif
+  }
+  static Vector value(Sums sums, const Columns& of) {
+    const Vector corrected = __builtin_convertvector(sums, Vector) - load(of.corrections);
+    return multiply_add(corrected, load(of.scales), load(of.bias));
+  }
+};
+#else
+constexpr int bytes_in_word = 1;
+
+// As whole numbers in floats: without instructions for bytes there are none that are faster.
+struct Bytes {
+  using Sums = Vector;
+  static Sums start(const Columns&) { return Vector{}; }
+  static Sums add_product(const float& word, Vector weights, Sums sums) {
+    return multiply_add(broadcast(word), weights, sums);
+  }
+  static Vector value(Sums sums, const Columns& of) {
+    return multiply_add(sums - load(of.corrections), load(of.scales), load(of.bias));
+  }
+};
+#endif
+
 // All loops over the sums are unrolled, so that they stay in registers.
-template <int row_count, int vector_count, After after>
-inline void tile(const Rows& rows, const Weights& weights, const float* bias, Grid result,
+template <class Numbers, int row_count, int vector_count, After after>
+inline void tile(const Rows& rows, const Weights& weights, const Columns& of, Grid result,
                  Grid addend) {
-  Vector sums[row_count][vector_count];
+  typename Numbers::Sums sums[row_count][vector_count];
 #pragma GCC unroll 4
   for (int v = 0; v < vector_count; ++v) {
-    const Vector start = bias == nullptr ? Vector{} : load(bias + v * lanes);
+    const auto start = Numbers::start(moved(of, v * lanes));
 #pragma GCC unroll 16
     for (int r = 0; r < row_count; ++r) sums[r][v] = start;
   }
@@ -166,10 +227,10 @@ inline void tile(const Rows& rows, const Weights& weights, const float* bias, Gr
       }
 #pragma GCC unroll 16
       for (int r = 0; r < row_count; ++r) {
-        const Vector value = broadcast(steps.row(from, r));
+        const float& word = steps.row(from, r);
 #pragma GCC unroll 4
         for (int v = 0; v < vector_count; ++v)
-          sums[r][v] = multiply_add(value, row_of_weights[v], sums[r][v]);
+          sums[r][v] = Numbers::add_product(word, row_of_weights[v], sums[r][v]);
       }
     }
   }
@@ -177,7 +238,7 @@ inline void tile(const Rows& rows, const Weights& weights, const float* bias, Gr
   for (int r = 0; r < row_count; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < vector_count; ++v) {
-      Vector value = sums[r][v];
+      Vector value = Numbers::value(sums[r][v], moved(of, v * lanes));
       if (after == After::hard_swish) value = hard_swish(value);
       if (after == After::add) value += load(addend.first + r * addend.stride + v * lanes);
       store(result.first + r * result.stride + v * lanes, value);
@@ -186,35 +247,30 @@ inline void tile(const Rows& rows, const Weights& weights, const float* bias, Gr
 }
 
 // A tile of `count` rows, from 1 to `most`.
-template <int vector_count, After after, int most = tile_rows>
-inline void tile_of(int count, const Rows& rows, const Weights& weights, const float* bias,
+template <class Numbers, int vector_count, After after, int most = tile_rows>
+inline void tile_of(int count, const Rows& rows, const Weights& weights, const Columns& of,
                     Grid result, Grid addend) {
   if constexpr (most > 0) {
     if (count == most) {
-      tile<most, vector_count, after>(rows, weights, bias, result, addend);
+      tile<Numbers, most, vector_count, after>(rows, weights, of, result, addend);
     } else {
-      tile_of<vector_count, after, most - 1>(count, rows, weights, bias, result, addend);
+      tile_of<Numbers, vector_count, after, most - 1>(count, rows, weights, of, result, addend);
     }
   }
 }
 
-inline Grid moved(Grid grid, std::ptrdiff_t row, std::ptrdiff_t column) {
-  return {grid.first + row * grid.stride + column, grid.stride};
-}
-
-template <After after>
-void panel_of(int count, const Rows& rows, const float* panel, int columns, const float* bias,
+template <class Numbers, After after>
+void panel_of(int count, const Rows& rows, const float* panel, int columns, const Columns& of,
               Grid result, Grid addend) {
   const Weights weights{panel, columns};
   if (columns == panel_columns) {
-    tile_of<tile_vectors, after>(count, rows, weights, bias, result, addend);
+    tile_of<Numbers, tile_vectors, after>(count, rows, weights, of, result, addend);
     return;
   }
   // The last panel may be narrower: one vector after the other.
   for (int column = 0; column < columns; column += lanes) {
-    tile_of<1, after>(count, rows, {panel + column, columns},
-                      bias == nullptr ? nullptr : bias + column, moved(result, 0, column),
-                      moved(addend, 0, column));
+    tile_of<Numbers, 1, after>(count, rows, {panel + column, columns}, moved(of, column),
+                               moved(result, 0, column), moved(addend, 0, column));
   }
 }
 
@@ -235,30 +291,141 @@ inline int columns_of(int panel, int columns) {
   return left < panel_columns ? left : panel_columns;
 }
 
-template <After after>
-void multiply_rows(const Product& product, int begin, int end, int panel) {
+// `given` are the rows in words, of which each panel has one row of weights.
+template <class Numbers, After after>
+void multiply_rows(const Product& product, const Rows& given, int begin, int end, int panel) {
   const int column = panel * panel_columns;
-  const std::ptrdiff_t depth = std::ptrdiff_t{product.rows.segments} * product.rows.run;
+  const std::ptrdiff_t depth = std::ptrdiff_t{given.segments} * given.run;
   const float* weights = product.panels + column * depth;
   const int columns = columns_of(panel, product.columns);
   share_out(begin, end, [&](int first, int count) {
-    Rows rows = product.rows;
+    Rows rows = given;
     rows.first += first * rows.stride;
     const Grid result = moved(product.result, first, column);
-    panel_of<after>(count, rows, weights, columns, product.bias + column, result, result);
+    panel_of<Numbers, after>(count, rows, weights, columns, moved(product.of, column), result,
+                             result);
   });
 }
 
-void multiply(const Product& product, int begin, int end, int panel) {
-  switch (product.after) {
+template <class Numbers>
+void multiply_and(After after, const Product& product, const Rows& rows, int begin, int end,
+                  int panel) {
+  switch (after) {
     case After::nothing:
-      return multiply_rows<After::nothing>(product, begin, end, panel);
+      return multiply_rows<Numbers, After::nothing>(product, rows, begin, end, panel);
     case After::hard_swish:
-      return multiply_rows<After::hard_swish>(product, begin, end, panel);
+      return multiply_rows<Numbers, After::hard_swish>(product, rows, begin, end, panel);
     case After::add:
-      return multiply_rows<After::add>(product, begin, end, panel);
+      return multiply_rows<Numbers, After::add>(product, rows, begin, end, panel);
   }
 }
+
+void multiply(const Product& product, int begin, int end, int panel) {
+  multiply_and<Floats>(product.after, product, product.rows, begin, end, panel);
+}
+
+std::size_t packed_floats(int columns, int depth) {
+  return static_cast<std::size_t>(columns) * static_cast<std::size_t>(depth);
+}
+
+// Each panel is (depth, columns).
+void pack(const float* weights, int outputs, int columns, int depth, float* panels) {
+  for (int first = 0; first < columns; first += panel_columns) {
+    const int wide = columns_of(first / panel_columns, columns);
+    float* const panel = panels + std::ptrdiff_t{first} * depth;
+    for (int column = 0; column < wide; ++column) {
+      const bool is_padding = first + column >= outputs;
+      const float* from = weights + std::ptrdiff_t{is_padding ? 0 : first + column} * depth;
+      for (int k = 0; k < depth; ++k) {
+        panel[std::ptrdiff_t{k} * wide + column] = is_padding ? 0 : from[k];
+      }
+    }
+  }
+}
+
+constexpr Products float_products{
+    panel_columns, 1, packed_floats, pack, nullptr, nullptr, multiply,
+};
+
+inline int words_of(int depth) { return (depth + bytes_in_word - 1) / bytes_in_word; }
+
+std::size_t packed_words(int columns, int depth) { return packed_floats(columns, words_of(depth)); }
+
+inline void put_byte(float* words, std::ptrdiff_t word, int place, float value) {
+#if defined(__AVX512BW__) || defined(__AVX2__)
+  reinterpret_cast<signed char*>(words + word)[place] = static_cast<signed char>(value);
+#else
+  words[word + place] = value;
+#endif
+}
+
+// Each panel is (words of the depth, columns).
+void pack_bytes(const float* weights, int outputs, int columns, int depth, float* panels) {
+  const int words = words_of(depth);
+  for (int first = 0; first < columns; first += panel_columns) {
+    const int wide = columns_of(first / panel_columns, columns);
+    float* const panel = panels + std::ptrdiff_t{first} * words;
+    for (int column = 0; column < wide && first + column < outputs; ++column) {
+      const float* from = weights + std::ptrdiff_t{first + column} * depth;
+      for (int k = 0; k < depth; ++k) {
+        put_byte(panel, std::ptrdiff_t{k / bytes_in_word} * wide + column, k % bytes_in_word,
+                 from[k]);
+      }
+    }
+  }
+}
+
+// Rows of words, a cache line more apart than they are long.
+inline int word_stride(int depth) {
+  return (words_of(depth) + line_floats - 1) / line_floats * line_floats + line_floats;
+}
+
+std::size_t prepared_words(int rows, int depth) { return packed_floats(rows, word_stride(depth)); }
+
+// Whole numbers from 0 to 255. Halves go to the even neighbour before the offset is added, as ONNX
+// has it: adding 1.5 * 2^23 rounds so.
+inline Vector rounded(Vector value, const Rounding& rounding) {
+  const Vector offset = broadcast(rounding.offset), shift = broadcast(12582912);
+  const Vector steps = value * broadcast(rounding.steps);
+  const Vector within = larger(smaller(steps, broadcast(255) - offset), -offset);
+  return ((within + shift) - shift) + offset;
+}
+
+inline void store_bytes(float* to, Vector whole) {
+#if defined(__AVX512BW__)
+  const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(__m512(whole)));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes);
+#elif defined(__AVX2__)
+  const __m256i integers = _mm256_cvtps_epi32(__m256(whole));
+  const __m128i halves =
+      _mm_packus_epi32(_mm256_castsi256_si128(integers), _mm256_extracti128_si256(integers, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(halves, halves));
+#else
+  store(to, whole);
+#endif
+}
+
+// Rows of one segment, as linear layers have them; their depth is a multiple of `lanes`.
+void prepare_bytes(const Rows& rows, const Rounding& rounding, int begin, int end,
+                   float* prepared) {
+  for (int row = begin; row < end; ++row) {
+    const float* from = rows.first + row * rows.stride;
+    float* to = prepared + std::ptrdiff_t{row} * word_stride(rows.run);
+    for (int k = 0; k < rows.run; k += lanes) {
+      store_bytes(to + k / bytes_in_word, rounded(load(from + k), rounding));
+    }
+  }
+}
+
+void multiply_bytes(const Product& product, int begin, int end, int panel) {
+  const int depth = product.rows.run;
+  const Rows words{product.prepared, word_stride(depth), 1, 0, words_of(depth)};
+  multiply_and<Bytes>(product.after, product, words, begin, end, panel);
+}
+
+constexpr Products byte_products{
+    panel_columns, 1, packed_words, pack_bytes, prepared_words, prepare_bytes, multiply_bytes,
+};
 
 std::size_t attention_scratch(int key_count, int key_width) {
   return static_cast<std::size_t>(padded(key_count)) *
@@ -306,9 +473,9 @@ void attend(const AttentionHead& head, int begin, int end, float* scratch) {
     const Grid bias{const_cast<float*>(head.bias) + std::ptrdiff_t{first} * wide, wide};
     for (int panel = 0; panel * panel_columns < wide; ++panel) {
       const int column = panel * panel_columns;
-      panel_of<After::add>(count, queries, keys + std::ptrdiff_t{column} * head.key_width,
-                           columns_of(panel, wide), nullptr, {scores + column, wide},
-                           moved(bias, 0, column));
+      panel_of<Floats, After::add>(count, queries, keys + std::ptrdiff_t{column} * head.key_width,
+                                   columns_of(panel, wide), Columns{}, {scores + column, wide},
+                                   moved(bias, 0, column));
     }
     float shares[tile_rows];
     for (int r = 0; r < count; ++r)
@@ -316,8 +483,8 @@ void attend(const AttentionHead& head, int begin, int end, float* scratch) {
     const Rows weights{scores, wide, 1, 0, head.key_count};
     for (int column = 0; column < head.value_width; column += panel_columns) {
       const Grid result = moved(head.result, first, column);
-      tile_of<tile_vectors, After::nothing>(count, weights, {head.values + column, head.key_stride},
-                                            nullptr, result, result);
+      tile_of<Floats, tile_vectors, After::nothing>(
+          count, weights, {head.values + column, head.key_stride}, Columns{}, result, result);
       for (int r = 0; r < count; ++r) {
         for (int v = 0; v < tile_vectors; ++v) {
           float* const at = result.first + r * result.stride + v * lanes;
@@ -328,8 +495,8 @@ void attend(const AttentionHead& head, int begin, int end, float* scratch) {
   });
 }
 
-constexpr Kernels kernels{LEVIT_KERNELS, panel_columns, tile_rows,
-                          multiply,      attend,        attention_scratch};
+constexpr Kernels vector_kernels{LEVIT_KERNELS, tile_rows, float_products,   float_products,
+                                 byte_products, attend,    attention_scratch};
 
 }  // namespace
 }  // namespace levit::native

@@ -1,6 +1,8 @@
 #include "layers.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 namespace levit::native {
 namespace {
@@ -9,14 +11,32 @@ constexpr float no_key = -1e30F;
 constexpr int pieces_for_each_thread = 6;
 constexpr int own_tiles = 4;
 constexpr std::size_t cached_floats = 1 << 17;
+constexpr int prepared_rows = 16;
+constexpr int many_rows = 128, much_depth = 256;
+constexpr float largest_byte = 64;
 
 std::size_t product_of(int a, int b) {
   return static_cast<std::size_t>(a) * static_cast<std::size_t>(b);
 }
 
+void require_bytes(const levit_native_parameter& weights, int outputs) {
+  const auto is_whole = [](float value) {
+    return std::abs(value) <= largest_byte && std::trunc(value) == value;
+  };
+  if (!std::all_of(weights.values, weights.values + weights.count, is_whole))
+    throw ConfigurationError("quantised weights are not whole numbers from -64 to 64");
+  const auto is_scale = [](float scale) { return std::isnormal(scale) && scale > 0; };
+  if (!std::all_of(weights.scales, weights.scales + outputs, is_scale) ||
+      !is_scale(weights.input_scale)) {
+    throw ConfigurationError("a scale is not a number above 0");
+  }
+  if (weights.input_offset < 0 || weights.input_offset > 255)
+    throw ConfigurationError("an offset of bytes is not from 0 to 255");
+}
+
 }  // namespace
 
-const float* Parameters::next(std::size_t size) {
+const levit_native_parameter& Parameters::next_weights(std::size_t size) {
   if (taken_ == count_)
     throw ConfigurationError("there are only " + std::to_string(count_) + " parameters");
   const levit_native_parameter& parameter = parameters_[taken_++];
@@ -24,6 +44,14 @@ const float* Parameters::next(std::size_t size) {
     throw ConfigurationError("parameter " + std::to_string(taken_ - 1) + " has " +
                              std::to_string(parameter.count) + " values, not " +
                              std::to_string(size));
+  }
+  return parameter;
+}
+
+const float* Parameters::next(std::size_t size) {
+  const levit_native_parameter& parameter = next_weights(size);
+  if (parameter.scales != nullptr) {
+    throw ConfigurationError("parameter " + std::to_string(taken_ - 1) + " cannot be quantised");
   }
   return parameter.values;
 }
@@ -35,57 +63,72 @@ void Parameters::require_end() const {
   }
 }
 
-Linear::Linear(const Kernels& kernels, Arena& arena, int outputs, int depth, const float* weights,
-               const float* biases)
+Linear::Linear(const Kernels& kernels, Arena& arena, int rows, int outputs, int depth,
+               const levit_native_parameter& weights, const float* biases)
     : outputs_(outputs),
       columns_(padded(outputs)),
       depth_(depth),
-      panels_((columns_ + kernels.panel_columns - 1) / kernels.panel_columns) {
-  float* const own_biases = arena.take(static_cast<std::size_t>(columns_));
+      products_(weights.scales != nullptr                  ? &kernels.bytes
+                : rows >= many_rows && depth >= much_depth ? &kernels.tall_floats
+                                                           : &kernels.floats) {
+  panels_ = (columns_ + products_->panel_columns - 1) / products_->panel_columns;
+  const auto columns = static_cast<std::size_t>(columns_);
+  float* const own_biases = arena.take(columns);
   std::copy_n(biases, outputs, own_biases);
-  float* const panels = arena.take(product_of(columns_, depth));
-  for (int first = 0; first < columns_; first += kernels.panel_columns) {
-    const int columns = std::min(kernels.panel_columns, columns_ - first);
-    float* const panel = panels + product_of(first, depth);
-    for (int column = 0; column < std::min(columns, outputs - first); ++column) {
-      const float* from = weights + product_of(first + column, depth);
-      for (int k = 0; k < depth; ++k) {
-        panel[product_of(k, columns) + static_cast<std::size_t>(column)] = from[k];
-      }
+  of_.bias = own_biases;
+  if (weights.scales != nullptr) {
+    require_bytes(weights, outputs);
+    const float step = weights.input_scale;
+    const auto offset = static_cast<float>(weights.input_offset);
+    rounding_ = {1 / step, offset};
+    float* const scales = arena.take(columns);
+    float* const corrections = arena.take(columns);
+    for (int output = 0; output < outputs; ++output) {
+      const float* from = weights.values + product_of(output, depth);
+      scales[output] = weights.scales[output] * step;
+      corrections[output] = offset * std::accumulate(from, from + depth, 0.0F);
     }
+    of_.scales = scales;
+    of_.corrections = corrections;
   }
+  float* const panels = arena.take(products_->packed_floats(columns_, depth));
+  products_->pack(weights.values, outputs, columns_, depth, panels);
   weights_ = panels;
-  biases_ = own_biases;
 }
 
-Product Linear::product(const Rows& rows, After after, Grid result) const {
-  return {rows, weights_, biases_, columns_, after, result};
+std::size_t Linear::prepared_floats(int rows) const {
+  return products_->prepare == nullptr ? 0 : products_->prepared_floats(rows, depth_);
 }
 
-Linear make_convolution(const Kernels& kernels, Arena& arena, int outputs, int inputs,
+Product Linear::product(const Rows& rows, const float* prepared, After after, Grid result) const {
+  return {rows, prepared, weights_, of_, columns_, after, result};
+}
+
+Linear make_convolution(const Kernels& kernels, Arena& arena, int rows, int outputs, int inputs,
                         int pixel_width, Parameters& parameters) {
   constexpr int side = 3;
   const float* weights = parameters.next(product_of(outputs, inputs) * side * side);
   const float* biases = parameters.next(static_cast<std::size_t>(outputs));
   const int depth = side * side * pixel_width;
   // From (outputs, inputs, y, x) to (outputs, y, x, pixel).
-  std::vector<float> rows(product_of(outputs, depth));
+  std::vector<float> pixels_first(product_of(outputs, depth));
   for (int output = 0; output < outputs; ++output) {
     for (int input = 0; input < inputs; ++input) {
       const float* from =
           weights + (product_of(output, inputs) + static_cast<std::size_t>(input)) * side * side;
-      float* to = rows.data() + product_of(output, depth) + input;
+      float* to = pixels_first.data() + product_of(output, depth) + input;
       for (int tap = 0; tap < side * side; ++tap) to[product_of(tap, pixel_width)] = from[tap];
     }
   }
-  return Linear(kernels, arena, outputs, depth, rows.data(), biases);
+  return Linear(kernels, arena, rows, outputs, depth,
+                {pixels_first.data(), pixels_first.size(), nullptr, 0, 0}, biases);
 }
 
-Linear make_linear(const Kernels& kernels, Arena& arena, int outputs, int inputs,
+Linear make_linear(const Kernels& kernels, Arena& arena, int rows, int outputs, int inputs,
                    Parameters& parameters) {
-  const float* weights = parameters.next(product_of(outputs, inputs));
+  const levit_native_parameter& weights = parameters.next_weights(product_of(outputs, inputs));
   const float* biases = parameters.next(static_cast<std::size_t>(outputs));
-  return Linear(kernels, arena, outputs, inputs, weights, biases);
+  return Linear(kernels, arena, rows, outputs, inputs, weights, biases);
 }
 
 const float* make_attention_bias(Arena& arena, int heads, int queries, int keys,
@@ -101,8 +144,16 @@ const float* make_attention_bias(Arena& arena, int heads, int queries, int keys,
 }
 
 void multiply(WorkerPool& pool, const Kernels& kernels, const Linear& layer, const Rows& rows,
-              int count, After after, Grid result) {
-  const Product product = layer.product(rows, after, result);
+              int count, After after, Grid result, float* prepared) {
+  const Products& products = layer.products();
+  if (products.prepare != nullptr) {
+    const int parts = (count + prepared_rows - 1) / prepared_rows;
+    pool.run(parts, [&](int part, int) {
+      products.prepare(rows, layer.rounding(), part * prepared_rows,
+                       std::min(count, (part + 1) * prepared_rows), prepared);
+    });
+  }
+  const Product product = layer.product(rows, prepared, after, result);
   // A group of rows stays in the second cache while panel after panel of weights passes by; and
   // panels alone may be too few to share.
   int groups = static_cast<int>(product_of(count, layer.depth()) / cached_floats) + 1;
@@ -115,10 +166,12 @@ void multiply(WorkerPool& pool, const Kernels& kernels, const Linear& layer, con
       ++groups;
     }
   }
+  const int steps = (count + products.row_multiple - 1) / products.row_multiple;
   pool.run(layer.panels() * groups, [&](int piece, int) {
     const int group = piece / layer.panels();
-    kernels.multiply(product, count * group / groups, count * (group + 1) / groups,
-                     piece % layer.panels());
+    const int begin = steps * group / groups * products.row_multiple;
+    const int end = std::min(count, steps * (group + 1) / groups * products.row_multiple);
+    products.multiply(product, begin, end, piece % layer.panels());
   });
 }
 

@@ -17,7 +17,7 @@ namespace {
 
 std::vector<const Kernels*> runnable() {
   std::vector<const Kernels*> found;
-  for (const char* name : {"avx512", "avx2", "portable"}) {
+  for (const char* name : instruction_sets) {
     if (const Kernels* kernels = find_kernels(name)) found.push_back(kernels);
   }
   return found;
@@ -42,19 +42,47 @@ std::size_t at(int row, int width, int column) {
 
 double hard_swish(double x) { return x * std::min(std::max(x / 6 + 0.5, 0.0), 1.0); }
 
-// (depth, columns) as panels.
-Buffer panels_of(const Kernels& kernels, const std::vector<float>& weights, int depth,
-                 int columns) {
-  Buffer panels(at(depth, columns, 0));
-  for (int k = 0; k < depth; ++k) {
-    for (int column = 0; column < columns; ++column) {
-      const int first = column / kernels.panel_columns * kernels.panel_columns;
-      const int wide = std::min(kernels.panel_columns, columns - first);
-      panels.data()[at(first, depth, 0) + at(k, wide, column - first)] =
-          weights[at(k, columns, column)];
-    }
-  }
+// Weights (columns, depth) as panels.
+Buffer packed(const Products& products, const std::vector<float>& weights, int columns, int depth) {
+  Buffer panels(products.packed_floats(columns, depth));
+  products.pack(weights.data(), columns, columns, depth, panels.data());
   return panels;
+}
+
+// All panels of a product of so many rows, in two parts where it can be.
+void multiply(const Products& products, Product product, const Rounding& rounding, int rows) {
+  Buffer prepared(products.prepare == nullptr
+                      ? 0
+                      : products.prepared_floats(rows, product.rows.segments * product.rows.run));
+  if (products.prepare != nullptr) {
+    products.prepare(product.rows, rounding, 0, rows, prepared.data());
+    product.prepared = prepared.data();
+  }
+  const int middle = rows / 2 / products.row_multiple * products.row_multiple;
+  for (int panel = 0; panel * products.panel_columns < product.columns; ++panel) {
+    products.multiply(product, 0, middle, panel);
+    products.multiply(product, middle, rows, panel);
+  }
+}
+
+// Products of floats, and whose they are.
+struct Run {
+  const Kernels* kernels;
+  const Products* products;
+};
+
+std::vector<Run> runs() {
+  std::vector<Run> found;
+  for (const Kernels* kernels : runnable()) {
+    found.push_back({kernels, &kernels->floats});
+    found.push_back({kernels, &kernels->tall_floats});
+  }
+  return found;
+}
+
+double after(After what, double value, double old) {
+  if (what == After::hard_swish) return hard_swish(value);
+  return what == After::add ? value + old : value;
 }
 
 }  // namespace
@@ -66,8 +94,10 @@ TEST_CASE("there are kernels for every CPU, and the best comes first") {
 }
 
 TEST_CASE("a product is that of the numbers, whatever its size") {
-  for (const Kernels* kernels : runnable()) {
-    for (const After after : {After::nothing, After::hard_swish, After::add}) {
+  for (const Run& run_of : runs()) {
+    const Kernels* const kernels = run_of.kernels;
+    const Products& products = *run_of.products;
+    for (const After what : {After::nothing, After::hard_swish, After::add}) {
       for (int rows = 1; rows <= 2 * kernels->tile_rows + 1; ++rows) {
         for (const int columns : {16, 32, 48, 80}) {
           CAPTURE(std::string(kernels->name));
@@ -85,17 +115,16 @@ TEST_CASE("a product is that of the numbers, whatever its size") {
             numbers.fill(values->data(), values->size());
           }
           const std::vector<float> before = result;
-          const Buffer panels = panels_of(*kernels, weights, depth, columns);
-          const Product product{{source.data(), stride, segments, segment_stride, run},
-                                panels.data(),
-                                bias.data(),
-                                columns,
-                                after,
-                                {result.data(), columns + 3}};
-          for (int panel = 0; panel * kernels->panel_columns < columns; ++panel) {
-            kernels->multiply(product, 0, rows / 2, panel);
-            kernels->multiply(product, rows / 2, rows, panel);
-          }
+          const Buffer panels = packed(products, weights, columns, depth);
+          multiply(products,
+                   {{source.data(), stride, segments, segment_stride, run},
+                    nullptr,
+                    panels.data(),
+                    {bias.data(), nullptr, nullptr},
+                    columns,
+                    what,
+                    {result.data(), columns + 3}},
+                   {}, rows);
           double worst = 0;
           for (int row = 0; row < rows; ++row) {
             for (int column = 0; column < columns + 3; ++column) {
@@ -109,14 +138,112 @@ TEST_CASE("a product is that of the numbers, whatever its size") {
               for (int k = 0; k < depth; ++k) {
                 const int place = row * stride + k / run * segment_stride + k % run;
                 wanted += static_cast<double>(source[static_cast<std::size_t>(place)]) *
-                          static_cast<double>(weights[at(k, columns, column)]);
+                          static_cast<double>(weights[at(column, depth, k)]);
               }
-              if (after == After::hard_swish) wanted = hard_swish(wanted);
-              if (after == After::add) wanted += old;
-              worst = std::max(worst, std::abs(found - wanted));
+              worst = std::max(worst, std::abs(found - after(what, wanted, old)));
             }
           }
           CHECK(worst < 5e-6);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("products of long rows are as exact as float32") {
+  for (const Run& run_of : runs()) {
+    const Kernels* const kernels = run_of.kernels;
+    const Products& products = *run_of.products;
+    // More rows and more depth than are worked on at once.
+    constexpr int rows = 300, depth = 1536, columns = 48;
+    CAPTURE(std::string(kernels->name));
+    Numbers numbers;
+    std::vector<float> source(at(rows, depth, 0)), weights(at(columns, depth, 0));
+    const std::vector<float> bias(columns);
+    numbers.fill(source.data(), source.size());
+    numbers.fill(weights.data(), weights.size());
+    std::vector<float> result(at(rows, columns, 0));
+    const Buffer panels = packed(products, weights, columns, depth);
+    multiply(products,
+             {{source.data(), depth, 1, 0, depth},
+              nullptr,
+              panels.data(),
+              {bias.data(), nullptr, nullptr},
+              columns,
+              After::nothing,
+              {result.data(), columns}},
+             {}, rows);
+    double error = 0, size = 0;
+    for (int row = 0; row < rows; row += 7) {
+      for (int column = 0; column < columns; ++column) {
+        double wanted = 0;
+        for (int k = 0; k < depth; ++k) {
+          wanted += static_cast<double>(source[at(row, depth, k)]) *
+                    static_cast<double>(weights[at(column, depth, k)]);
+        }
+        error += std::pow(static_cast<double>(result[at(row, columns, column)]) - wanted, 2);
+        size += wanted * wanted;
+      }
+    }
+    CHECK(std::sqrt(error / size) < 2e-6);
+  }
+}
+
+TEST_CASE("a product of bytes is that of whole numbers, to the last one") {
+  for (const Kernels* kernels : runnable()) {
+    for (const After what : {After::nothing, After::hard_swish, After::add}) {
+      for (const int depth : {16, 48, 80, 336}) {
+        for (int rows = 1; rows <= 2 * kernels->tile_rows + 1; rows += 3) {
+          constexpr int columns = 80, stride = 350;
+          CAPTURE(std::string(kernels->name));
+          CAPTURE(rows);
+          CAPTURE(depth);
+          Numbers numbers;
+          std::vector<float> source(at(rows, stride, 0)), weights(at(columns, depth, 0));
+          std::vector<float> bias(columns), scales(columns), corrections(columns);
+          std::vector<float> result(at(rows, columns, 0));
+          for (auto* values : {&source, &weights, &bias, &scales, &result}) {
+            numbers.fill(values->data(), values->size());
+          }
+          // Some values are beyond what a byte holds, and some half way between two.
+          const Rounding rounding{150, 101};
+          for (std::size_t i = 0; i < source.size(); i += 5) source[i] = 0.5F / 150;
+          for (float& weight : weights) weight = std::nearbyint(weight * 64);
+          for (int column = 0; column < columns; ++column) {
+            float sum = 0;
+            for (int k = 0; k < depth; ++k) sum += weights[at(column, depth, k)];
+            corrections[static_cast<std::size_t>(column)] = sum * rounding.offset;
+          }
+          const std::vector<float> before = result;
+          const Buffer panels = packed(kernels->bytes, weights, columns, depth);
+          multiply(kernels->bytes,
+                   {{source.data(), stride, 1, 0, depth},
+                    nullptr,
+                    panels.data(),
+                    {bias.data(), scales.data(), corrections.data()},
+                    columns,
+                    what,
+                    {result.data(), columns}},
+                   rounding, rows);
+          double worst = 0;
+          for (int row = 0; row < rows; ++row) {
+            for (int column = 0; column < columns; ++column) {
+              const auto place = static_cast<std::size_t>(column);
+              double sum = 0;
+              for (int k = 0; k < depth; ++k) {
+                const float steps = std::nearbyint(source[at(row, stride, k)] * rounding.steps);
+                sum += static_cast<double>(std::min(std::max(steps, -101.0F), 154.0F) *
+                                           weights[at(column, depth, k)]);
+              }
+              const double wanted =
+                  sum * static_cast<double>(scales[place]) + static_cast<double>(bias[place]);
+              const double old = before[at(row, columns, column)];
+              const double found = result[at(row, columns, column)];
+              worst = std::max(worst,
+                               std::abs(found - after(what, wanted, old)) / (1 + std::abs(wanted)));
+            }
+          }
+          CHECK(worst < 1e-6);
         }
       }
     }

@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "kernels.hpp"
 #include "levit/native.h"
 #include "worker_pool.hpp"
 
@@ -76,7 +77,7 @@ struct Given {
       values.emplace_back(size);
       for (float& value : values.back()) value = spread(generator);
     }
-    for (const auto& one : values) parameters.push_back({one.data(), one.size()});
+    for (const auto& one : values) parameters.push_back({one.data(), one.size(), nullptr, 0, 0});
   }
 
   std::vector<std::vector<float>> values;
@@ -114,7 +115,7 @@ std::vector<float> logits_of(levit_native_network& network, const std::vector<fl
 
 TEST_CASE("logits depend neither on the number of threads nor on the batch") {
   const std::vector<float> all = images(11);
-  for (const char* set : {"avx512", "avx2", "portable"}) {
+  for (const char* set : levit::native::instruction_sets) {
     CAPTURE(std::string(set));
     const Given given(small_options(1));
     Network one, many;

@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-#define LEVIT_NATIVE_VERSION 1
+#define LEVIT_NATIVE_VERSION 2
 #define LEVIT_NATIVE_API __attribute__((visibility("default")))
 
 typedef struct levit_native_network levit_native_network;
@@ -30,9 +30,14 @@ typedef struct levit_native_options {
       instruction_set; /* "avx512", "avx2", "portable"; "" for the best that this CPU runs */
 } levit_native_options;
 
+/* Quantised weights are whole numbers from -64 to 64, with a scale for each output; the layer
+ * rounds what goes into it to bytes, round(value / input_scale) + input_offset. */
 typedef struct levit_native_parameter {
   const float* values;
   size_t count;
+  const float* scales; /* of quantised weights of a linear layer, else null */
+  float input_scale;
+  int32_t input_offset;
 } levit_native_parameter;
 
 /* 1 where this CPU runs the kernels of `instruction_set`, else 0. */
