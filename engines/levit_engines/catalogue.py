@@ -93,7 +93,7 @@ CATALOGUE = {
             module="levit_engines.native",
             extra="cpu",
             distributions={"levit_engines.native": "levit-deploy"},
-            precisions=("fp32",),
+            precisions=("fp32", "int8"),
         ),
         Engine(
             name="tensorrt",

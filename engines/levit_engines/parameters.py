@@ -22,11 +22,11 @@ def read_parameters(graph: bytes, *, name: str) -> dict[str, NDArray[np.float32]
     for one that is not float32 or not in the file.
     """
     try:
-        constants = onnx.load_model_from_string(graph).graph.initializer
+        network = onnx.load_model_from_string(graph).graph
     except Exception as error:  # protobuf's exceptions have no public base class
         raise BundleError(f"{name}: not an ONNX graph; export it again") from error
     found = {}
-    for constant in constants:
+    for constant in network.initializer:
         if constant.data_type in (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL):
             continue
         value = _value(constant, name)
@@ -35,13 +35,27 @@ def read_parameters(graph: bytes, *, name: str) -> dict[str, NDArray[np.float32]
         if path in found:
             raise BundleError(f"{name}: two constants are {path}; export it again")
         found[path] = value.T if factor else value
-    return found
+    return _shared(network, found) | found
+
+
+def _shared(network: onnx.GraphProto, found: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """Parameters that are equal to another module's of the same kind: a graph has such a constant once."""
+    shared = {}
+    for node in network.node:
+        reader = node.name.rsplit("/", 1)[0]
+        for used in filter(found.__contains__, node.input):
+            owner, _, leaf = used.rpartition(".")
+            if owner.rpartition(".")[2] == reader.rpartition(".")[2]:
+                shared[f"{reader}.{leaf}"] = found[used]
+    return shared
 
 
 def fit(
     parameters: Mapping[str, NDArray[np.float32]], shapes: Mapping[str, tuple[int, ...]], *, name: str
 ) -> dict[str, NDArray[np.float32]]:
     """`parameters` in exactly these shapes, contiguous; 1x1 convolutions become the linear layers that they are.
+
+    Biases of quantised layers have two dimensions more in front, which are left out.
 
     Raises BundleError, naming the first one that is missing, left over, or of another shape.
     """
@@ -53,7 +67,7 @@ def fit(
         if path not in parameters:
             raise BundleError(f"{name}: no constant is the network's parameter {path}; export it again")
         value = parameters[path]
-        if value.shape not in (shape, (*shape, 1, 1)):
+        if value.shape not in (shape, (*shape, 1, 1), (1, 1, *shape)):
             raise BundleError(f"{name}: {path} has shape {value.shape}, the network's has {shape}; export it again")
         fitted[path] = np.ascontiguousarray(value.reshape(shape))
     return fitted

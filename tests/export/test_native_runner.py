@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from fixtures_bundle import BundleFactory
+from integer_layers import PHOTOGRAPHS
 from native_kernels import needs_kernels
 
 from levit_deploy.architectures import VARIANTS
-from levit_deploy.bundle import Bundle
+from levit_deploy.bundle import MODEL, Bundle
 from levit_deploy.errors import BundleError, ConfigError, EnvironmentIncompleteError
 from levit_deploy.preprocessing import normalize
 from levit_engines import open_runner
@@ -20,12 +22,14 @@ from levit_engines.cli import verify
 from levit_engines.native import library, opening
 from levit_engines.native.library import load_library, supported_instruction_sets
 from levit_engines.native.parameters import shapes
+from levit_engines.native.quantized import split_quantized
 from levit_export.pipeline import ExportReport
-from levit_export.request import Target
+from levit_export.request import Precision, Target
 
 pytestmark = needs_kernels
 Exporter = Callable[..., ExportReport]
 SMALL: dict[str, Any] = {"image_size": 32, "simplify": False, "batch": (1, 4)}
+INT8: dict[str, Any] = {**SMALL, "precision": Precision.INT8, "calibration": PHOTOGRAPHS}
 
 
 @pytest.fixture
@@ -47,6 +51,44 @@ def test_every_variant_is_right_with_every_instruction_set(arch: str, exported: 
     assert supported[-1] == "portable"
     with open_runner(bundle, engine="native") as best:
         assert best.provenance["instruction_set"] == supported[0]
+
+
+@pytest.mark.parametrize("arch", VARIANTS)
+def test_int8_is_that_of_the_graph_with_every_instruction_set(arch: str, exported: Exporter) -> None:
+    bundle = exported(arch=arch, **INT8).bundle
+    images = normalize(bundle.golden().images, bundle.manifest.preprocessing)
+    with open_runner(bundle) as reference:
+        expected = reference.infer(images[:4])
+    for name in supported_instruction_sets(load_library()):
+        with opening.open_runner(bundle, "native", 2, instruction_set=name) as runner:
+            logits = runner.infer(images[:4])
+            assert int(runner.provenance["quantized_layers"]) > 0
+        # The bound of the bundle is for the rounding; against the same rounding there is much less left.
+        assert (np.abs(logits - expected).max(axis=1) <= np.array(bundle.manifest.golden_tolerance)[:4] / 4).all(), name
+
+
+def test_layers_that_an_int8_bundle_keeps_in_float_stay_so(exported: Exporter) -> None:
+    bundle = exported(arch="128S", **{**INT8, "image_size": 64}, min_sqnr_db=30.0).bundle
+    described = bundle.manifest.graph["quantization"]
+    with open_runner(bundle, engine="native") as runner:
+        assert runner.provenance["quantized_layers"] == str(described["layers"])
+    assert described["kept_layers"]
+
+
+def test_an_int8_layer_that_is_not_ours_is_refused(exported: Exporter) -> None:
+    model = onnx.load_model_from_string(exported(arch="128S", **INT8).bundle.read(MODEL))
+    weights = next(
+        one for one in model.graph.initializer if one.data_type == onnx.TensorProto.INT8 and len(one.dims) > 1
+    )
+    too_large = np.full(tuple(weights.dims), 100, np.int8)
+    weights.CopyFrom(onnx.numpy_helper.from_array(too_large, weights.name))
+    with pytest.raises(BundleError, match="a quantised layer is not as levit-export writes it; export it again"):
+        split_quantized(model.SerializeToString(), name="model.onnx")
+
+
+def test_int8_for_gpus_is_refused(exported: Exporter) -> None:
+    with pytest.raises(ConfigError, match=r"is int8 for GPUs, .* export it with --target cpu"):
+        open_runner(exported(arch="128S", **INT8, target=Target.GPU).bundle, engine="native")
 
 
 def test_an_instruction_set_that_this_cpu_has_not_is_refused(bundle: Bundle) -> None:
@@ -103,7 +145,7 @@ def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch
 
 
 def test_other_precisions_are_refused(make_bundle: BundleFactory) -> None:
-    with pytest.raises(ConfigError, match="the engine native takes fp32: choose from onnxruntime"):
+    with pytest.raises(ConfigError, match="the engine native takes fp32, int8: choose from onnxruntime"):
         open_runner(make_bundle(precision="fp16"), engine="native")
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from levit_deploy.architectures import LevitConfig
 from levit_deploy.errors import EnvironmentIncompleteError, RunnerError
+from levit_engines.native.quantized import QuantizedWeights
 
 VERSION = 2
 FILE = "liblevit_native.so.1"
@@ -86,7 +87,7 @@ class Network:
         self,
         library: ctypes.CDLL,
         config: LevitConfig,
-        parameters: Sequence[NDArray[np.float32]],
+        parameters: Sequence[NDArray[np.float32] | QuantizedWeights],
         *,
         threads: int,
         instruction_set: str = "",
@@ -102,9 +103,8 @@ class Network:
             threads=threads,
             instruction_set=instruction_set.encode("ascii"),
         )
-        given = (Parameter * len(parameters))(
-            *(Parameter(value.ctypes.data_as(_FLOATS), value.size) for value in parameters)
-        )
+        floats = [np.ascontiguousarray(_values(one), np.float32) for one in parameters]
+        given = (Parameter * len(parameters))(*map(_parameter, parameters, floats))
         self._library, self._config = library, config
         self._handle = ctypes.c_void_p()
         message = ctypes.create_string_buffer(_MESSAGE_BYTES)
@@ -154,6 +154,19 @@ class Network:
         if failed:
             raise RunnerError(f"the native engine failed: {_text(message)}")
         return logits
+
+
+def _values(parameter: NDArray[np.float32] | QuantizedWeights) -> NDArray[np.float32] | NDArray[np.int8]:
+    return parameter.values if isinstance(parameter, QuantizedWeights) else parameter
+
+
+def _parameter(parameter: NDArray[np.float32] | QuantizedWeights, values: NDArray[np.float32]) -> Parameter:
+    """`parameter`, whose numbers as float32 are `values`, as the library takes it; both must be kept alive."""
+    given = Parameter(values=values.ctypes.data_as(_FLOATS), count=values.size)
+    if isinstance(parameter, QuantizedWeights):
+        given.scales = parameter.scales.ctypes.data_as(_FLOATS)
+        given.input_scale, given.input_offset = parameter.input_scale, parameter.input_offset
+    return given
 
 
 def _text(message: ctypes.Array[ctypes.c_char]) -> str:

@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from levit_deploy.bundle import MODEL, Bundle
+from levit_deploy.errors import BundleError, ConfigError
 from levit_deploy.machine import package_versions
 from levit_deploy.threads import available_threads
 from levit_engines.bundle_runner import require_specification
 from levit_engines.native.library import Network, load_library
 from levit_engines.native.parameters import PIXELS, shapes
+from levit_engines.native.quantized import QuantizedWeights, split_quantized
 from levit_engines.native.runner import NativeRunner
 from levit_engines.parameters import fit, read_parameters
 
@@ -25,16 +27,33 @@ def open_runner(bundle: Bundle, engine: str, threads: int | None = None, *, inst
     config, name = bundle.manifest.config, str(bundle.path / MODEL)
     wanted = shapes(config)
     takes_pixels = bundle.manifest.input.dtype == "uint8"
-    values = fit(read_parameters(bundle.read(MODEL), name=name), wanted | (PIXELS if takes_pixels else {}), name=name)
+    graph = bundle.read(MODEL)
+    quantized: dict[str, QuantizedWeights] = {}
+    if bundle.manifest.precision == "int8":
+        if bundle.manifest.target != "cpu":
+            raise ConfigError(
+                f"{bundle.path} is int8 for GPUs, the engine {engine} takes that for CPUs: export it with --target cpu"
+            )
+        graph, quantized = split_quantized(graph, name=name)
+    for path, layer in quantized.items():
+        if layer.values.shape != wanted.get(path):
+            raise BundleError(f"{name}: {path} is of another network; export it again")
+    in_floats = {path: shape for path, shape in wanted.items() if path not in quantized}
+    values = fit(read_parameters(graph, name=name), in_floats | (PIXELS if takes_pixels else {}), name=name)
     count = threads or available_threads()
     network = Network(
-        library, config, [values[path] for path in wanted], threads=count, instruction_set=instruction_set
+        library,
+        config,
+        [quantized[path] if path in quantized else values[path] for path in wanted],
+        threads=count,
+        instruction_set=instruction_set,
     )
     provenance = {
         "engine_version": package_versions(["levit-deploy"])["levit-deploy"] or "unknown",
         "threads": str(count),
         "instruction_set": network.instruction_set,
         "network": "fused, from the constants of the graph",
+        "quantized_layers": str(len(quantized)),
     }
     normalized = byte_values(*(values[path] for path in PIXELS)) if takes_pixels else None
     return NativeRunner(bundle, network, engine=engine, provenance=provenance, normalized=normalized)
