@@ -45,7 +45,7 @@ def _shared(network: onnx.GraphProto, found: Mapping[str, NDArray[np.float32]]) 
         reader = node.name.rsplit("/", 1)[0]
         for used in filter(found.__contains__, node.input):
             owner, _, leaf = used.rpartition(".")
-            if owner.rpartition(".")[2] == reader.rpartition(".")[2]:
+            if owner and owner.rpartition(".")[2] == reader.rpartition(".")[2]:
                 shared[f"{reader}.{leaf}"] = found[used]
     return shared
 
