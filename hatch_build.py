@@ -32,7 +32,7 @@ INSTRUCTION_SETS = {
     "kernels_avx2": ("-mavx2", "-mfma"),
     "kernels_avx512": AVX512,
     "kernels_avx512_vnni": (*AVX512, "-mavx512vnni"),
-    "kernels_amx": (*AVX512, "-mavx512vnni", "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8"),
+    "kernels_amx": (*AVX512, "-mavx512vnni", "-mamx-tile", "-mamx-int8"),
 }
 
 

@@ -32,12 +32,10 @@ bool has_avx512_vnni() {
 bool has_amx() {
 #if defined(__x86_64__) && defined(__linux__)
   constexpr int request_permission = 0x1023, tile_data = 18;
-  constexpr unsigned tiles = 1U << 22 | 1U << 24 | 1U << 25;  // of bfloat16s, at all, of bytes
-  constexpr unsigned avx512_bf16 = 1U << 5;
+  constexpr unsigned tiles = 1U << 24 | 1U << 25;  // at all, and of bytes
   unsigned a = 0, b = 0, c = 0, d = 0;
   return has_avx512_vnni() && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 &&
-         (d & tiles) == tiles && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 &&
-         (a & avx512_bf16) != 0 && syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+         (d & tiles) == tiles && syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
 #else
   return false;
 #endif

@@ -93,7 +93,7 @@ struct Kernels {
   const char* name;
   int tile_rows;
   Products floats;
-  Products tall_floats;  // the fastest ones where there are many rows and much depth
+  Products deep_floats;  // the fastest ones where there are enough rows and depth
   // Rows are rounded to bytes, and weights are whole numbers from -64 to 64: no sum of two products
   // of them exceeds 16 bits.
   Products bytes;

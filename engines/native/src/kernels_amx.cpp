@@ -1,32 +1,19 @@
-#if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AMX_INT8__) && \
-    defined(__AVX512BF16__) && defined(__AVX512VNNI__) && defined(__FMA__)
+#if defined(__AMX_TILE__) && defined(__AMX_INT8__) && defined(__AVX512VNNI__) && defined(__FMA__)
 #define LEVIT_KERNELS "avx512"
 #include "kernels_body.hpp"
 
-// Products on the tiles of Intel's AMX, which has them of bytes and of bfloat16s. Those of
-// bfloat16s are as exact as float32 here: a float is the sum of two bfloat16s but for 2^-18 of it,
-// and of the four products of two such sums only that of both small parts is left out, which is as
-// small. They are summed in float32.
+// Products of bytes on the tiles of Intel's AMX. Those of floats are made of them: each row, and
+// each column of the weights, is rounded to whole numbers of 24 bits, which are three bytes; of the
+// nine products of two such numbers the six that count are summed, exactly, in 32 bits. What that
+// loses is as small, measured against the largest number of a row, as what float32 loses. Source:
+// Ootomo, Ozaki and Yokota, "DGEMM on integer matrix multiplication unit" (2024).
 namespace levit::native {
 namespace {
 
 constexpr int tile_height = 16, tile_line = 64;  // rows of a tile; bytes of each
 constexpr int tile_floats = tile_height * tile_line / static_cast<int>(sizeof(float));
-constexpr int block_rows = 2 * tile_height;
 
 inline int blocks_of(int count, int size) { return (count + size - 1) / size; }
-
-inline __m512 widened(__m256i halves) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
-}
-
-// Takes the nearest bfloat16s off 32 floats.
-inline __m512i take_bfloat16s(__m512& first, __m512& second) {
-  const auto taken = (__m512i)_mm512_cvtne2ps_pbh(second, first);
-  first -= widened(_mm512_castsi512_si256(taken));
-  second -= widened(_mm512_extracti64x4_epi64(taken, 1));
-  return taken;
-}
 
 // Numbers [k, k + width) of some rows, which may lie in several segments, to rows of `width`; zeros
 // beyond their end.
@@ -50,74 +37,147 @@ inline void gather(const Rows& rows, int first, int count, int k, int width, flo
   }
 }
 
-// Tiles 0 to 3 are sums, 4 and 5 rows, 6 and 7 weights.
-template <int row_tiles>
-inline void load_rows(const float* tiles, std::ptrdiff_t step) {
-  _tile_loadd(4, tiles, tile_line);
-  if constexpr (row_tiles == 2) _tile_loadd(5, tiles + step, tile_line);
-}
-
-template <int column_tiles>
-inline void load_weights(const float* tiles) {
-  _tile_loadd(6, tiles, tile_line);
-  if constexpr (column_tiles == 2) _tile_loadd(7, tiles + tile_floats, tile_line);
-}
-
-// Floats, as three bfloat16s each: a tile of the largest parts, then those of what they leave.
-struct SplitFloats {
-  static constexpr int depth = 32;  // numbers in a row of a tile
-  static constexpr int parts = 3;
-
-  template <int row_tiles, int column_tiles>
-  static void multiply() {
-    _tile_dpbf16ps(0, 4, 6);
-    if constexpr (column_tiles == 2) _tile_dpbf16ps(1, 4, 7);
-    if constexpr (row_tiles == 2) _tile_dpbf16ps(2, 5, 6);
-    if constexpr (row_tiles == 2 && column_tiles == 2) _tile_dpbf16ps(3, 5, 7);
-  }
-
-  template <int row_tiles, int column_tiles>
-  static void add_block(const float* rows, std::ptrdiff_t row_step, const float* weights) {
-    constexpr int weight_step = column_tiles * tile_floats;
-    load_rows<row_tiles>(rows + 2 * tile_floats, row_step);
-    load_weights<column_tiles>(weights);
-    multiply<row_tiles, column_tiles>();
-    load_rows<row_tiles>(rows + tile_floats, row_step);
-    multiply<row_tiles, column_tiles>();
-    load_weights<column_tiles>(weights + weight_step);
-    multiply<row_tiles, column_tiles>();
-    load_rows<row_tiles>(rows, row_step);
-    multiply<row_tiles, column_tiles>();
-    load_weights<column_tiles>(weights + 2 * weight_step);
-    multiply<row_tiles, column_tiles>();
-    load_weights<column_tiles>(weights);
-    multiply<row_tiles, column_tiles>();
-  }
-
-  // 64 bytes of each part, from as many numbers as fit into a row of a tile.
-  static void convert(const float* from, const Rounding&, float* to) {
-    __m512 first = _mm512_loadu_ps(from), second = _mm512_loadu_ps(from + lanes);
-    for (int part = 0; part < parts; ++part) {
-      _mm512_storeu_si512(to + part * tile_floats, take_bfloat16s(first, second));
+// Of a row, or of the weights of a column; not a number where one of them is none.
+inline float largest_magnitude(const Rows& rows, int row) {
+  __m512i most = _mm512_setzero_si512();
+  for (int segment = 0; segment < rows.segments; ++segment) {
+    const float* from = rows.first + row * rows.stride + segment * rows.segment_stride;
+    for (int k = 0; k < rows.run; k += lanes) {
+      const int left = rows.run - k;
+      const auto read = static_cast<__mmask16>(left < lanes ? (1U << left) - 1 : 0xFFFFU);
+      const auto bits = (__m512i)_mm512_abs_ps(_mm512_maskz_loadu_ps(read, from + k));
+      most = _mm512_max_epu32(most, bits);  // as whole numbers they are in the same order
     }
   }
-  static void convert_weights(const float* from, float* to) { convert(from, {}, to); }
+  const unsigned bits = _mm512_reduce_max_epu32(most);
+  float magnitude;
+  __builtin_memcpy(&magnitude, &bits, sizeof magnitude);
+  return magnitude;
+}
 
-  static Vector value(const float* sums, const Columns& of) { return load(sums) + load(of.bias); }
+// Floats, as whole numbers of three bytes each: a tile of the largest ones, then those below them.
+// Tiles 0 to 5 are sums: of the first 16 columns those of products of 32, 24 and 16 bits, then of
+// the other columns. 6 are rows, 7 weights.
+struct SplitFloats {
+  static constexpr int depth = 64;  // numbers in a row of a tile
+  static constexpr int parts = 3;
+  static constexpr int row_tiles = 1;         // at most, in a block
+  static constexpr int sums = 3;              // tiles of them for each tile of results
+  static constexpr int scales = tile_height;  // behind the tiles of 16 rows or columns
+  static constexpr float largest_whole = 127 * 65536;
+  static constexpr float smallest_magnitude = 1e-30F;
+
+  // What 16 columns have left until the next sum of theirs is needed hides how long it takes.
+  template <int, int column_tiles>
+  static void add_block(const float* rows, std::ptrdiff_t, const float* weights) {
+    const float* const middle = weights + column_tiles * tile_floats;
+    const float* const last = weights + 2 * column_tiles * tile_floats;
+    _tile_loadd(6, rows + 2 * tile_floats, tile_line);
+    add_16<column_tiles>(weights);
+    _tile_loadd(6, rows + tile_floats, tile_line);
+    add_24<column_tiles>(weights);
+    add_16<column_tiles>(middle);
+    _tile_loadd(6, rows, tile_line);
+    add_32<column_tiles>(weights);
+    add_16<column_tiles>(last);
+    add_24<column_tiles>(middle);
+  }
+
+  template <int column_tiles>
+  static void add_32(const float* weights) {
+    _tile_loadd(7, weights, tile_line);
+    _tile_dpbssd(0, 6, 7);
+    if constexpr (column_tiles == 2) {
+      _tile_loadd(7, weights + tile_floats, tile_line);
+      _tile_dpbssd(3, 6, 7);
+    }
+  }
+
+  template <int column_tiles>
+  static void add_24(const float* weights) {
+    _tile_loadd(7, weights, tile_line);
+    _tile_dpbssd(1, 6, 7);
+    if constexpr (column_tiles == 2) {
+      _tile_loadd(7, weights + tile_floats, tile_line);
+      _tile_dpbssd(4, 6, 7);
+    }
+  }
+
+  template <int column_tiles>
+  static void add_16(const float* weights) {
+    _tile_loadd(7, weights, tile_line);
+    _tile_dpbssd(2, 6, 7);
+    if constexpr (column_tiles == 2) {
+      _tile_loadd(7, weights + tile_floats, tile_line);
+      _tile_dpbssd(5, 6, 7);
+    }
+  }
+
+  // Whole numbers of what size a row or column becomes, and one over that.
+  static Rounding rounding_of(const Rows& rows, int row, const Rounding&, float* scale) {
+    float magnitude = largest_magnitude(rows, row);
+    if (magnitude < smallest_magnitude) magnitude = smallest_magnitude;
+    *scale = magnitude / largest_whole;
+    return {largest_whole / magnitude, 0};
+  }
+
+  // 64 bytes of each part. Adding half of what a byte holds makes the bytes above it take over what
+  // it cannot hold with its sign.
+  static void convert(const float* from, const Rounding& rounding, float* to) {
+    const __m512i halves = _mm512_set1_epi32(0x8080);
+    for (int k = 0; k < depth; k += lanes, to += tile_height / 4) {
+      const Vector steps = load(from + k) * broadcast(rounding.steps);
+      const __m512i whole = _mm512_cvtps_epi32(__m512(steps));
+      const __m512i bytes = _mm512_xor_si512(_mm512_add_epi32(whole, halves), halves);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
+                       _mm512_cvtepi32_epi8(_mm512_srli_epi32(bytes, 16)));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to + tile_floats),
+                       _mm512_cvtepi32_epi8(_mm512_srli_epi32(bytes, 8)));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 2 * tile_floats),
+                       _mm512_cvtepi32_epi8(bytes));
+    }
+  }
+  static void convert_weights(const float* from, const Rounding& rounding, float* to) {
+    convert(from, rounding, to);
+  }
+
+  static Vector value(const float* sums_, const Columns& of, float row_scale) {
+    const Vector byte = broadcast(256);
+    Vector total = whole_sums(sums_);
+    total = multiply_add(total, byte, whole_sums(sums_ + tile_floats));
+    total = multiply_add(total, byte, whole_sums(sums_ + 2 * tile_floats));
+    return multiply_add(total, load(of.scales) * broadcast(65536 * row_scale), load(of.bias));
+  }
+  static Vector whole_sums(const float* from) {
+    Integers whole;
+    __builtin_memcpy(&whole, from, sizeof whole);
+    return __builtin_convertvector(whole, Vector);
+  }
 };
 
+// Tiles 0 to 3 are sums, 4 and 5 rows, 6 and 7 weights.
 struct TileBytes {
   static constexpr int depth = 64;
   static constexpr int parts = 1;
+  static constexpr int row_tiles = 2;
+  static constexpr int sums = 1;
+  static constexpr int scales = 0;
 
   template <int row_tiles, int column_tiles>
   static void add_block(const float* rows, std::ptrdiff_t row_step, const float* weights) {
-    load_rows<row_tiles>(rows, row_step);
-    load_weights<column_tiles>(weights);
+    _tile_loadd(4, rows, tile_line);
+    if constexpr (row_tiles == 2) _tile_loadd(5, rows + row_step, tile_line);
+    _tile_loadd(6, weights, tile_line);
+    if constexpr (column_tiles == 2) _tile_loadd(7, weights + tile_floats, tile_line);
     _tile_dpbusd(0, 4, 6);
     if constexpr (column_tiles == 2) _tile_dpbusd(1, 4, 7);
-    if constexpr (row_tiles == 2) _tile_dpbusd(2, 5, 6);
+    if constexpr (row_tiles == 2 && column_tiles == 1) _tile_dpbusd(1, 5, 6);
+    if constexpr (row_tiles == 2 && column_tiles == 2) _tile_dpbusd(2, 5, 6);
     if constexpr (row_tiles == 2 && column_tiles == 2) _tile_dpbusd(3, 5, 7);
+  }
+
+  static Rounding rounding_of(const Rows&, int, const Rounding& rounding, float*) {
+    return rounding;
   }
 
   static void convert(const float* from, const Rounding& rounding, float* to) {
@@ -125,34 +185,38 @@ struct TileBytes {
       store_bytes(to + k / bytes_in_word, rounded(load(from + k), rounding));
     }
   }
-  static void convert_weights(const float* from, float* to) {
+  static void convert_weights(const float* from, const Rounding&, float* to) {
     for (int k = 0; k < depth; ++k) put_byte(to, 0, k, from[k]);
   }
 
-  static Vector value(const float* sums, const Columns& of) {
+  static Vector value(const float* sums_, const Columns& of, float) {
     Integers whole;
-    __builtin_memcpy(&whole, sums, sizeof whole);
+    __builtin_memcpy(&whole, sums_, sizeof whole);
     return Bytes::value(whole, of);
   }
 };
 
 template <class Numbers>
 std::size_t packed_tiles(int columns, int depth) {
+  const int tiles = blocks_of(depth, Numbers::depth) * Numbers::parts;
   return static_cast<std::size_t>(columns / tile_height) *
-         static_cast<std::size_t>(blocks_of(depth, Numbers::depth) * Numbers::parts * tile_floats);
+         static_cast<std::size_t>(tiles * tile_floats + Numbers::scales);
 }
 
-// For every block of the depth the tiles of a panel, part by part. A row of a tile has the words of
-// 16 columns: of numbers that are neighbours in depth.
+// For every block of the depth the tiles of a panel, part by part; then the scales of its columns.
+// A row of a tile has the words of 16 columns: of numbers that are neighbours in depth.
 template <class Numbers>
 void pack_tiles(const float* weights, int outputs, int columns, int depth, float* panels) {
   const int blocks = blocks_of(depth, Numbers::depth);
+  const Rows rows{weights, depth, 1, 0, depth};
   for (int panel = 0; panel * panel_columns < columns; ++panel) {
-    const int tiles = columns_of(panel, columns) / tile_height;
-    for (int block = 0; block < blocks; ++block, panels += tiles * Numbers::parts * tile_floats) {
-      for (int column = 0; column < tiles * tile_height; ++column) {
-        const int output = panel * panel_columns + column;
-        if (output >= outputs) continue;
+    const int wide = columns_of(panel, columns), tiles = wide / tile_height;
+    const int block_floats = tiles * Numbers::parts * tile_floats;
+    float* const scales = panels + std::ptrdiff_t{blocks} * block_floats;
+    for (int column = 0; column < wide && panel * panel_columns + column < outputs; ++column) {
+      const int output = panel * panel_columns + column;
+      const Rounding rounding = Numbers::rounding_of(rows, output, {}, scales + column);
+      for (int block = 0; block < blocks; ++block) {
         float values[Numbers::depth]{};
         const int left = depth - block * Numbers::depth;
         const float* from = weights + std::ptrdiff_t{output} * depth + block * Numbers::depth;
@@ -160,9 +224,10 @@ void pack_tiles(const float* weights, int outputs, int columns, int depth, float
           values[k] = from[k];
         }
         float words[(Numbers::parts - 1) * tile_floats + tile_height];
-        Numbers::convert_weights(values, words);
+        Numbers::convert_weights(values, rounding, words);
         for (int part = 0; part < Numbers::parts; ++part) {
-          float* const to = panels + (part * tiles + column / tile_height) * tile_floats;
+          float* const to = panels + std::ptrdiff_t{block} * block_floats +
+                            (part * tiles + column / tile_height) * tile_floats;
           for (int word = 0; word < tile_height; ++word) {
             __builtin_memcpy(to + word * tile_height + column % tile_height,
                              words + part * tile_floats + word, sizeof(float));
@@ -170,6 +235,7 @@ void pack_tiles(const float* weights, int outputs, int columns, int depth, float
         }
       }
     }
+    panels = scales + tiles * Numbers::scales;
   }
 }
 
@@ -179,7 +245,8 @@ std::size_t prepared_tiles(int rows, int depth) {
          packed_tiles<Numbers>(tile_height, depth);
 }
 
-// For every 16 rows, for every block of the depth, a tile of each part.
+// For every 16 rows, for every block of the depth, a tile of each part; then the scales of the
+// rows.
 template <class Numbers>
 void prepare_tiles(const Rows& rows, const Rounding& rounding, int begin, int end,
                    float* prepared) {
@@ -188,6 +255,11 @@ void prepare_tiles(const Rows& rows, const Rounding& rounding, int begin, int en
   float* to = prepared + prepared_tiles<Numbers>(begin, depth);
   for (int first = begin; first < end; first += tile_height) {
     const int count = end - first < tile_height ? end - first : tile_height;
+    float* const scales = to + std::ptrdiff_t{blocks} * Numbers::parts * tile_floats;
+    Rounding roundings[tile_height];
+    for (int row = 0; row < count; ++row) {
+      roundings[row] = Numbers::rounding_of(rows, first + row, rounding, scales + row);
+    }
     for (int block = 0; block < blocks; ++block, to += Numbers::parts * tile_floats) {
       const int k = block * Numbers::depth;
       const float* from = rows.first + first * rows.stride + k;
@@ -199,9 +271,10 @@ void prepare_tiles(const Rows& rows, const Rounding& rounding, int begin, int en
         stride = Numbers::depth;
       }
       for (int row = 0; row < count; ++row) {
-        Numbers::convert(from + row * stride, rounding, to + row * tile_height);
+        Numbers::convert(from + row * stride, roundings[row], to + row * tile_height);
       }
     }
+    to = scales + Numbers::scales;
   }
 }
 
@@ -220,22 +293,34 @@ struct alignas(64) TileConfiguration {
 
 constexpr TileConfiguration whole_tiles;
 
-template <int row_tiles, int column_tiles>
+template <int count>
 inline void load_sums(const float* sums) {
   _tile_loadd(0, sums, tile_line);
-  if constexpr (column_tiles == 2) _tile_loadd(1, sums + tile_floats, tile_line);
-  if constexpr (row_tiles == 2) _tile_loadd(2, sums + column_tiles * tile_floats, tile_line);
-  if constexpr (row_tiles == 2 && column_tiles == 2)
-    _tile_loadd(3, sums + 3 * tile_floats, tile_line);
+  if constexpr (count > 1) _tile_loadd(1, sums + tile_floats, tile_line);
+  if constexpr (count > 2) _tile_loadd(2, sums + 2 * tile_floats, tile_line);
+  if constexpr (count > 3) _tile_loadd(3, sums + 3 * tile_floats, tile_line);
+  if constexpr (count > 4) _tile_loadd(4, sums + 4 * tile_floats, tile_line);
+  if constexpr (count > 5) _tile_loadd(5, sums + 5 * tile_floats, tile_line);
 }
 
-template <int row_tiles, int column_tiles>
+template <int count>
+inline void zero_sums() {
+  _tile_zero(0);
+  if constexpr (count > 1) _tile_zero(1);
+  if constexpr (count > 2) _tile_zero(2);
+  if constexpr (count > 3) _tile_zero(3);
+  if constexpr (count > 4) _tile_zero(4);
+  if constexpr (count > 5) _tile_zero(5);
+}
+
+template <int count>
 inline void store_sums(float* sums) {
   _tile_stored(0, sums, tile_line);
-  if constexpr (column_tiles == 2) _tile_stored(1, sums + tile_floats, tile_line);
-  if constexpr (row_tiles == 2) _tile_stored(2, sums + column_tiles * tile_floats, tile_line);
-  if constexpr (row_tiles == 2 && column_tiles == 2)
-    _tile_stored(3, sums + 3 * tile_floats, tile_line);
+  if constexpr (count > 1) _tile_stored(1, sums + tile_floats, tile_line);
+  if constexpr (count > 2) _tile_stored(2, sums + 2 * tile_floats, tile_line);
+  if constexpr (count > 3) _tile_stored(3, sums + 3 * tile_floats, tile_line);
+  if constexpr (count > 4) _tile_stored(4, sums + 4 * tile_floats, tile_line);
+  if constexpr (count > 5) _tile_stored(5, sums + 5 * tile_floats, tile_line);
 }
 
 // Adds the products of some blocks of the depth to sums (16 * row_tiles, 16 * column_tiles), which
@@ -243,31 +328,30 @@ inline void store_sums(float* sums) {
 template <class Numbers, int row_tiles, int column_tiles>
 void add_products(const float* rows, std::ptrdiff_t row_step, const float* weights, int blocks,
                   bool is_first, float* sums) {
+  constexpr int tiles_of_sums = row_tiles * column_tiles * Numbers::sums;
   if (is_first) {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    zero_sums<tiles_of_sums>();
   } else {
-    load_sums<row_tiles, column_tiles>(sums);
+    load_sums<tiles_of_sums>(sums);
   }
   for (int block = 0; block < blocks; ++block) {
     Numbers::template add_block<row_tiles, column_tiles>(rows, row_step, weights);
     rows += Numbers::parts * tile_floats;
     weights += Numbers::parts * column_tiles * tile_floats;
   }
-  store_sums<row_tiles, column_tiles>(sums);
+  store_sums<tiles_of_sums>(sums);
 }
 
+// The results of at most 16 rows.
 template <class Numbers, int column_tiles, After after>
-void finish(const float* sums, int rows, const Columns& of, Grid result) {
+void finish(const float* sums, const float* row_scales, int rows, const Columns& of, Grid result) {
   for (int row = 0; row < rows; ++row) {
-    const float* from =
-        sums + row / tile_height * column_tiles * tile_floats + row % tile_height * tile_height;
+    const float row_scale = Numbers::scales == 0 ? 1 : row_scales[row];
 #pragma GCC unroll 2
     for (int tile = 0; tile < column_tiles; ++tile) {
       float* const to = result.first + row * result.stride + tile * tile_height;
-      Vector value = Numbers::value(from + tile * tile_floats, moved(of, tile * tile_height));
+      const float* from = sums + tile * Numbers::sums * tile_floats + row * tile_height;
+      Vector value = Numbers::value(from, moved(of, tile * tile_height), row_scale);
       if (after == After::hard_swish) value = hard_swish(value);
       if (after == After::add) value += load(to);
       store(to, value);
@@ -276,50 +360,64 @@ void finish(const float* sums, int rows, const Columns& of, Grid result) {
 }
 
 template <class Numbers, int column_tiles>
-void finish_and(After after, const float* sums, int rows, const Columns& of, Grid result) {
+void finish_and(After after, const float* sums, const float* row_scales, int rows,
+                const Columns& of, Grid result) {
   switch (after) {
     case After::nothing:
-      return finish<Numbers, column_tiles, After::nothing>(sums, rows, of, result);
+      return finish<Numbers, column_tiles, After::nothing>(sums, row_scales, rows, of, result);
     case After::hard_swish:
-      return finish<Numbers, column_tiles, After::hard_swish>(sums, rows, of, result);
+      return finish<Numbers, column_tiles, After::hard_swish>(sums, row_scales, rows, of, result);
     case After::add:
-      return finish<Numbers, column_tiles, After::add>(sums, rows, of, result);
+      return finish<Numbers, column_tiles, After::add>(sums, row_scales, rows, of, result);
   }
 }
 
 // Rows that share `chunk_tiles` tiles of weights while those are in the first cache.
-constexpr int rows_at_once = 8 * block_rows;
-constexpr int chunk_tiles = 32;
+constexpr int rows_at_once = 256;
+constexpr int chunk_tiles = 36;
 
 template <class Numbers, int column_tiles>
 void multiply_panel(const Product& product, int begin, int end, int column) {
   const int depth = product.rows.segments * product.rows.run;
   const int blocks = blocks_of(depth, Numbers::depth);
-  const std::ptrdiff_t row_step = std::ptrdiff_t{blocks} * Numbers::parts * tile_floats;
+  const std::ptrdiff_t blocks_floats = std::ptrdiff_t{blocks} * Numbers::parts * tile_floats;
+  const std::ptrdiff_t row_step = blocks_floats + Numbers::scales;
   const float* const weights = product.panels + packed_tiles<Numbers>(column, depth);
+  Columns of = moved(product.of, column);
+  if (Numbers::scales != 0) of.scales = weights + column_tiles * blocks_floats;
   constexpr int tiles_of_block = Numbers::parts * column_tiles;
-  const int chunk = end - begin <= block_rows ? blocks : chunk_tiles / tiles_of_block;
-  alignas(64) float sums[rows_at_once / tile_height * column_tiles * tile_floats];
-  for (int first_block = 0; first_block < blocks; first_block += chunk) {
-    const int left_blocks = blocks - first_block;
-    const int count = left_blocks < chunk ? left_blocks : chunk;
+  constexpr int block_rows = Numbers::row_tiles * tile_height;
+  constexpr int sums_of_tile = column_tiles * Numbers::sums * tile_floats;  // of 16 rows
+  const int chunks =
+      end - begin <= block_rows ? 1 : blocks_of(blocks * tiles_of_block, chunk_tiles);
+  alignas(64) float sums[rows_at_once / tile_height * sums_of_tile];
+  for (int chunk = 0; chunk < chunks; ++chunk) {
+    const int first_block = blocks * chunk / chunks;
+    const int count = blocks * (chunk + 1) / chunks - first_block;
+    const float* const from = weights + first_block * tiles_of_block * tile_floats;
     float* to = sums;
-    for (int first = begin; first < end;
-         first += block_rows, to += 2 * column_tiles * tile_floats) {
-      const float* rows = product.prepared + first / tile_height * row_step +
-                          first_block * Numbers::parts * tile_floats;
-      const float* const from = weights + first_block * tiles_of_block * tile_floats;
+    for (int first = begin; first < end; first += block_rows) {
+      const float* group = product.prepared + first / tile_height * row_step;
+      const float* rows = group + first_block * Numbers::parts * tile_floats;
       const int left = end - first;
-      if (left > tile_height) {
-        add_products<Numbers, 2, column_tiles>(rows, row_step, from, count, first_block == 0, to);
+      constexpr int most = Numbers::row_tiles;
+      if (left > (most - 1) * tile_height) {
+        add_products<Numbers, most, column_tiles>(rows, row_step, from, count, chunk == 0, to);
       } else {
-        add_products<Numbers, 1, column_tiles>(rows, row_step, from, count, first_block == 0, to);
+        add_products<Numbers, 1, column_tiles>(rows, row_step, from, count, chunk == 0, to);
       }
-      if (count == left_blocks) {
-        finish_and<Numbers, column_tiles>(product.after, to, left < block_rows ? left : block_rows,
-                                          moved(product.of, column),
-                                          moved(product.result, first, column));
+      if (chunk + 1 < chunks) {
+        to += most * sums_of_tile;
+        continue;
       }
+      for (int done = 0; done < most && left > done * tile_height; ++done) {
+        const int here = left - done * tile_height;
+        finish_and<Numbers, column_tiles>(
+            product.after, to + done * sums_of_tile, group + done * row_step + blocks_floats,
+            here < tile_height ? here : tile_height, of,
+            moved(product.result, first + done * tile_height, column));
+      }
+      if (chunks > 1) to += most * sums_of_tile;
     }
   }
 }
@@ -345,7 +443,7 @@ void multiply_tiles(const Product& product, int begin, int end, int panel) {
 }
 
 template <class Numbers>
-constexpr Products tile_products{panel_columns,           block_rows,
+constexpr Products tile_products{panel_columns,           Numbers::row_tiles * tile_height,
                                  packed_tiles<Numbers>,   pack_tiles<Numbers>,
                                  prepared_tiles<Numbers>, prepare_tiles<Numbers>,
                                  multiply_tiles<Numbers>};

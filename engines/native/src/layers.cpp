@@ -12,7 +12,7 @@ constexpr int pieces_for_each_thread = 6;
 constexpr int own_tiles = 4;
 constexpr std::size_t cached_floats = 1 << 17;
 constexpr int prepared_rows = 16;
-constexpr int many_rows = 128, much_depth = 256;
+constexpr int enough_rows = 16, enough_depth = 128;  // for deep_floats
 constexpr float largest_byte = 64;
 
 std::size_t product_of(int a, int b) {
@@ -68,9 +68,9 @@ Linear::Linear(const Kernels& kernels, Arena& arena, int rows, int outputs, int 
     : outputs_(outputs),
       columns_(padded(outputs)),
       depth_(depth),
-      products_(weights.scales != nullptr                  ? &kernels.bytes
-                : rows >= many_rows && depth >= much_depth ? &kernels.tall_floats
-                                                           : &kernels.floats) {
+      products_(weights.scales != nullptr                      ? &kernels.bytes
+                : rows >= enough_rows && depth >= enough_depth ? &kernels.deep_floats
+                                                               : &kernels.floats) {
   panels_ = (columns_ + products_->panel_columns - 1) / products_->panel_columns;
   const auto columns = static_cast<std::size_t>(columns_);
   float* const own_biases = arena.take(columns);

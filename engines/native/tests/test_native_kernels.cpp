@@ -75,7 +75,7 @@ std::vector<Run> runs() {
   std::vector<Run> found;
   for (const Kernels* kernels : runnable()) {
     found.push_back({kernels, &kernels->floats});
-    found.push_back({kernels, &kernels->tall_floats});
+    found.push_back({kernels, &kernels->deep_floats});
   }
   return found;
 }
