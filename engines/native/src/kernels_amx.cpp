@@ -121,21 +121,38 @@ struct SplitFloats {
     return {largest_whole / magnitude, 0};
   }
 
-  // 64 bytes of each part. Adding half of what a byte holds makes the bytes above it take over what
-  // it cannot hold with its sign.
+  // 64 bytes of each part, each word of them from 4 numbers that are 16 apart: it does not matter
+  // which, as long as rows and weights agree. Adding half of what a byte holds makes the bytes
+  // above it take over what it cannot hold with its sign.
   static void convert(const float* from, const Rounding& rounding, float* to) {
-    const __m512i halves = _mm512_set1_epi32(0x8080);
-    for (int k = 0; k < depth; k += lanes, to += tile_height / 4) {
-      const Vector steps = load(from + k) * broadcast(rounding.steps);
-      const __m512i whole = _mm512_cvtps_epi32(__m512(steps));
-      const __m512i bytes = _mm512_xor_si512(_mm512_add_epi32(whole, halves), halves);
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
-                       _mm512_cvtepi32_epi8(_mm512_srli_epi32(bytes, 16)));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(to + tile_floats),
-                       _mm512_cvtepi32_epi8(_mm512_srli_epi32(bytes, 8)));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 2 * tile_floats),
-                       _mm512_cvtepi32_epi8(bytes));
+    const __m512i halves = _mm512_set1_epi32(0x8080), signs = _mm512_set1_epi8(-128);
+    __m512i whole[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const Vector steps = load(from + i * lanes) * broadcast(rounding.steps);
+      whole[i] = _mm512_add_epi32(_mm512_cvtps_epi32(__m512(steps)), halves);
     }
+    const __m512i largest = words<16>(whole), middle = words<8>(whole), last = words<0>(whole);
+    _mm512_storeu_si512(to, largest);
+    _mm512_storeu_si512(to + tile_floats, _mm512_xor_si512(middle, signs));
+    _mm512_storeu_si512(to + 2 * tile_floats, _mm512_xor_si512(last, signs));
+  }
+
+  // The bytes that begin at bit `from` of each of the four.
+  template <int from>
+  static __m512i words(const __m512i (&whole)[4]) {
+    constexpr __mmask64 odd = 0xAAAAAAAAAAAAAAAA, upper = 0xCCCCCCCCCCCCCCCC;
+    const __m512i low =
+        _mm512_mask_mov_epi8(moved_to<from, 0>(whole[0]), odd, moved_to<from, 8>(whole[1]));
+    const __m512i high =
+        _mm512_mask_mov_epi8(moved_to<from, 16>(whole[2]), odd, moved_to<from, 24>(whole[3]));
+    return _mm512_mask_mov_epi8(low, upper, high);
+  }
+  template <int from, int to>
+  static __m512i moved_to(__m512i bits) {
+    if constexpr (from < to) return _mm512_slli_epi32(bits, to - from);
+    if constexpr (from > to) return _mm512_srli_epi32(bits, from - to);
+    return bits;
   }
   static void convert_weights(const float* from, const Rounding& rounding, float* to) {
     convert(from, rounding, to);

@@ -189,6 +189,77 @@ TEST_CASE("products of long rows are as exact as float32") {
   }
 }
 
+// One product of a row, and weights of one where they count.
+std::vector<float> product_of(const Products& products, const std::vector<float>& row,
+                              const std::vector<float>& weights, int columns) {
+  const int depth = static_cast<int>(row.size());
+  const Buffer panels = packed(products, weights, columns, depth);
+  const std::vector<float> bias(static_cast<std::size_t>(columns));
+  std::vector<float> result(static_cast<std::size_t>(columns));
+  multiply(products,
+           {{row.data(), depth, 1, 0, depth},
+            nullptr,
+            panels.data(),
+            {bias.data(), nullptr, nullptr},
+            columns,
+            After::nothing,
+            {result.data(), columns}},
+           {}, 1);
+  return result;
+}
+
+TEST_CASE("rows of any size are multiplied, and what is no number stays none") {
+  constexpr int depth = 192, columns = 16;
+  for (const Run& run_of : runs()) {
+    CAPTURE(std::string(run_of.kernels->name));
+    Numbers numbers;
+    std::vector<float> row(depth), weights(at(columns, depth, 0));
+    numbers.fill(row.data(), row.size());
+    numbers.fill(weights.data(), weights.size());
+    const std::vector<float> plain = product_of(*run_of.products, row, weights, columns);
+    for (const float factor : {0x1p-60F, 0x1p60F}) {
+      std::vector<float> scaled = row;
+      for (float& value : scaled) value *= factor;
+      const std::vector<float> result = product_of(*run_of.products, scaled, weights, columns);
+      for (int column = 0; column < columns; ++column) {
+        CHECK(result[static_cast<std::size_t>(column)] / factor ==
+              doctest::Approx(plain[static_cast<std::size_t>(column)]).epsilon(1e-5));
+      }
+    }
+    for (const float value :
+         product_of(*run_of.products, std::vector<float>(depth), weights, columns))
+      CHECK(value == 0);
+    for (const float no_number : {std::nanf(""), INFINITY}) {
+      row[depth / 2] = no_number;
+      for (const float value : product_of(*run_of.products, row, weights, columns))
+        CHECK_FALSE(std::isfinite(value));
+    }
+  }
+}
+
+TEST_CASE("one large number in a row leaves the others as exact as it is large") {
+  constexpr int depth = 256, columns = 16;
+  for (const Run& run_of : runs()) {
+    CAPTURE(std::string(run_of.kernels->name));
+    Numbers numbers;
+    std::vector<float> row(depth), weights(at(columns, depth, 0));
+    numbers.fill(row.data(), row.size());
+    numbers.fill(weights.data(), weights.size());
+    row[100] = 1000;
+    for (int column = 0; column < columns; ++column) weights[at(column, depth, 100)] = 0;
+    const std::vector<float> result = product_of(*run_of.products, row, weights, columns);
+    for (int column = 0; column < columns; ++column) {
+      double wanted = 0;
+      for (int k = 0; k < depth; ++k) {
+        wanted += static_cast<double>(row[static_cast<std::size_t>(k)]) *
+                  static_cast<double>(weights[at(column, depth, k)]);
+      }
+      // Of 1000, one in 2^23 for every number, which go both ways.
+      CHECK(std::abs(result[static_cast<std::size_t>(column)] - wanted) < 1000 * 0x1p-23 * 16);
+    }
+  }
+}
+
 TEST_CASE("a product of bytes is that of whole numbers, to the last one") {
   for (const Kernels* kernels : runnable()) {
     for (const After what : {After::nothing, After::hard_swish, After::add}) {
