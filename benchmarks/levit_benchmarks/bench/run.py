@@ -137,12 +137,15 @@ class _Peers:
         self._folders: dict[tuple[Against, str, int], Path] = {}
 
     def orders(self, against: Against, batch: int | None) -> Iterator[Order]:
-        """One for every bundle; `batch` None is the smallest that the bundle takes. Nothing is prepared yet."""
+        """One for every network: bundles of the same weights share it, under the name of the first of them.
+
+        `batch` None is the smallest that the bundle takes. Nothing is prepared yet.
+        """
         settings = self._opened.settings
         options = {"engine": against.engine} if against.engine else {}
         if settings.checkpoint is not None:
             options["checkpoint"] = str(settings.checkpoint.absolute())
-        for name, bundle in self._opened.bundles.items():
+        for name, bundle in self._first_of_each_network().items():
             yield Order(
                 name=against.text if len(self._opened.bundles) == 1 else f"{against.text} {name}",
                 threads=settings.threads,
@@ -152,6 +155,14 @@ class _Peers:
                 peer=against.peer,
                 options=options,
             )
+
+    def _first_of_each_network(self) -> dict[str, Bundle]:
+        first: dict[tuple[object, ...], str] = {}
+        for name, bundle in self._opened.bundles.items():
+            manifest = bundle.manifest
+            weights = manifest.weights.get("state_sha256", name)
+            first.setdefault((manifest.config, weights, manifest.batch_sizes.minimum), name)
+        return {name: self._opened.bundles[name] for name in first.values()}
 
     def prepared(self, against: Against, order: Order) -> Order:
         """The order with a folder that holds what the peer needs. Raises what its preparation raises."""

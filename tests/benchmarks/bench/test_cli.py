@@ -102,6 +102,16 @@ def test_two_bundles_and_a_peer(proven_bundle, fake_order, capsys):
     assert pairs["two onnxruntime", "fakes.peer one"] > 0
 
 
+def test_a_peer_of_several_bundles_of_the_same_weights_is_timed_once(proven_bundle, fake_order, capsys):
+    fake_order()
+    weights = {"origin": "untrained", "state_sha256": "5" * 64}
+    paths = [str(proven_bundle(name, weights=weights).path) for name in ("one", "two")]
+    assert cli.main([*paths, *QUICK, "--threads", "1", "--against", "fakes.peer", "--json"]) == 0
+    (group,) = json.loads(capsys.readouterr().out)["groups"]
+    names = [candidate["name"] for candidate in group["candidates"]]
+    assert names == ["one onnxruntime", "two onnxruntime", "fakes.peer one"]
+
+
 def test_peers_start_cold_too_and_one_of_its_own_network_only_once(proven_bundle, fake_order, capsys, monkeypatch):
     fake_order()
     monkeypatch.setenv("FAKE_NETWORK", "EfficientNet-B0")
