@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from levit_engines.catalogue import CATALOGUE
+from levit_engines.engine_choice import default_engine
 
 if TYPE_CHECKING:
     from levit_deploy.bundle import Bundle
@@ -13,15 +14,15 @@ if TYPE_CHECKING:
     from levit_engines.built import BuildRequest
     from levit_engines.bundle_runner import BundleRunner
 
-__all__ = ["ENGINES", "build", "open_runner"]
+__all__ = ["ENGINES", "build", "default_engine", "open_runner"]
 
 ENGINES = tuple(CATALOGUE)
 
 
-def open_runner(bundle: Bundle | Path, *, engine: str = "onnxruntime", threads: int | None = None) -> BundleRunner:
+def open_runner(bundle: Bundle | Path, *, engine: str | None = None, threads: int | None = None) -> BundleRunner:
     """The network of `bundle`, loaded into `engine` and ready to infer; close it or use it in a `with`.
 
-    `threads` defaults to what this process may use.
+    `engine` defaults to the fastest on this CPU (`default_engine`), `threads` to what this process may use.
 
     Raises:
         ConfigError: there is no such engine, it does not take the bundle's precision, or `threads` is below 1.
@@ -34,11 +35,12 @@ def open_runner(bundle: Bundle | Path, *, engine: str = "onnxruntime", threads: 
     from levit_deploy.bundle import open_bundle
     from levit_deploy.errors import ConfigError
 
-    if engine not in CATALOGUE:
+    if engine is not None and engine not in CATALOGUE:
         raise ConfigError(f"unknown engine {engine!r}: choose from {', '.join(ENGINES)}")
     if threads is not None and threads < 1:
         raise ConfigError(f"threads {threads} must be at least 1")
     opened = open_bundle(bundle) if isinstance(bundle, Path) else bundle
+    engine = engine or default_engine(opened)
     if opened.manifest.precision not in CATALOGUE[engine].precisions:
         takes = ", ".join(CATALOGUE[engine].precisions)
         raise ConfigError(

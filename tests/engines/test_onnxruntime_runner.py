@@ -142,7 +142,10 @@ def test_a_closed_runner_says_so(make_bundle: BundleFactory) -> None:
 
 def test_a_failure_inside_the_engine_is_one_line(make_bundle: BundleFactory, capfd: pytest.CaptureFixture[str]) -> None:
     bundle = make_bundle(batch="batch", maximum=2, members={MODEL: _fails_when_run()})
-    with open_runner(bundle) as runner, pytest.raises(RunnerError, match=r"^ONNX Runtime failed: ") as caught:
+    with (
+        open_runner(bundle, engine="onnxruntime") as runner,
+        pytest.raises(RunnerError, match=r"^ONNX Runtime failed: ") as caught,
+    ):
         runner.infer(some_images(2))
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")

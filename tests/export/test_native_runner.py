@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from levit_deploy.architectures import VARIANTS
 from levit_deploy.bundle import MODEL, Bundle
 from levit_deploy.errors import BundleError, ConfigError, EnvironmentIncompleteError
 from levit_deploy.preprocessing import normalize
-from levit_engines import open_runner
+from levit_engines import default_engine, open_runner
 from levit_engines.cli import verify
 from levit_engines.native import library, opening
 from levit_engines.native.library import load_library, supported_instruction_sets
@@ -57,7 +58,7 @@ def test_every_variant_is_right_with_every_instruction_set(arch: str, exported: 
 def test_int8_is_that_of_the_graph_with_every_instruction_set(arch: str, exported: Exporter) -> None:
     bundle = exported(arch=arch, **INT8).bundle
     images = normalize(bundle.golden().images, bundle.manifest.preprocessing)
-    with open_runner(bundle) as reference:
+    with open_runner(bundle, engine="onnxruntime") as reference:
         expected = reference.infer(images[:4])
     for name in supported_instruction_sets(load_library()):
         with opening.open_runner(bundle, "native", 2, instruction_set=name) as runner:
@@ -113,14 +114,26 @@ def test_pixels_give_the_logits_of_the_images_that_they_are(exported: Exporter) 
         arch="128S", image_size=32, simplify=False, batch=(2, 2), target=Target.GPU, uint8_input=True
     ).bundle
     pixels = bundle.golden().images[:2]
-    with open_runner(bundle, engine="native") as runner, open_runner(bundle) as reference:
+    with open_runner(bundle, engine="native") as runner, open_runner(bundle, engine="onnxruntime") as reference:
         difference = np.abs(runner.infer(pixels) - reference.infer(pixels)).max()
     assert 0 < difference < min(bundle.manifest.golden_tolerance)
 
 
-def test_levit_verify_holds_it_to_the_bounds_when_asked(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verify.main([str(bundle.path), "--engine", "native"]) == 0
-    assert "native" in capsys.readouterr().out
+def test_levit_verify_holds_it_to_the_bounds_where_it_is_the_default(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for default in ("native", "onnxruntime"):
+        monkeypatch.setattr("levit_engines.verification.run.default_engine", lambda bundle, default=default: default)
+        assert verify.main([str(bundle.path), "--json"]) == 0
+        printed = capsys.readouterr()
+        stages = [stage["name"] for stage in json.loads(printed.out)["stages"]]
+        assert ("onnxruntime" in stages, "native" in stages) == (True, default == "native")
+        assert "note" not in printed.err
+
+
+def test_without_an_engine_named_the_default_one_runs(bundle: Bundle) -> None:
+    with open_runner(bundle) as runner:
+        assert runner.provenance["engine"] == default_engine(bundle)
 
 
 def test_without_the_library_the_compiler_is_named(

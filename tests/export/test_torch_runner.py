@@ -58,7 +58,10 @@ def bundle(exported: Exporter) -> Bundle:
 def test_every_form_of_the_graph_gives_the_same_network(options: dict[str, Any], exported: Exporter) -> None:
     bundle = exported(**SMALL, **options).bundle
     images = images_of(bundle, 2)
-    with open_runner(bundle) as reference, open_runner(bundle, engine="torch-eager", threads=1) as runner:
+    with (
+        open_runner(bundle, engine="onnxruntime") as reference,
+        open_runner(bundle, engine="torch-eager", threads=1) as runner,
+    ):
         bound = max(bundle.manifest.golden_tolerance)
         np.testing.assert_allclose(runner.infer(images), reference.infer(images), atol=bound)
 

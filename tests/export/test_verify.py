@@ -49,6 +49,12 @@ def gpu_bundle(exported, tmp_path_factory):
     return copy_of(original, folder, members, lambda manifest: manifest["graph"].update(simplified=True))
 
 
+@pytest.fixture(autouse=True)
+def without_native_kernels(monkeypatch):
+    """They compute from the constants of a graph and see no defect between them: test_native_runner.py has theirs."""
+    monkeypatch.setattr("levit_engines.verification.run.default_engine", lambda bundle: "onnxruntime")
+
+
 @pytest.fixture
 def run(capsys):
     """Run the command: (exit code, stdout, stderr without the progress)."""

@@ -20,7 +20,7 @@ from levit_deploy.commandline import (
     run_command,
 )
 from levit_deploy.threads import available_threads
-from levit_engines import ENGINES
+from levit_engines import ENGINES, default_engine
 
 PROGRAM, COMPARE = "levit-bench", "compare"
 DESCRIPTION = f"""\
@@ -75,11 +75,12 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 def _settings(arguments: argparse.Namespace) -> BenchSettings:
     from levit_benchmarks.bench.rounds import BurstLength
+    from levit_deploy.bundle import open_bundle
 
     return BenchSettings(
         bundles=tuple(arguments.bundles),
         threads=arguments.threads or available_threads(),
-        engines=each_once(arguments.engine) or ENGINES[:1],
+        engines=each_once(arguments.engine) or (default_engine(open_bundle(arguments.bundles[0])),),
         batches=tuple(arguments.batch),
         scenario=arguments.scenario,
         rounds=arguments.rounds,
@@ -102,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         type=comma_separated,
         action="append",
         metavar="NAME",
-        help=f"{', '.join(ENGINES)} (default: {ENGINES[0]})",
+        help=f"{', '.join(ENGINES)} (default: the fastest on this CPU, native or onnxruntime)",
     )
     what.add_argument("--batch", type=_numbers, default=(1,), metavar="N", help="images a call, as in 1,8,32 (1)")
     what.add_argument("--threads", type=positive_int, metavar="N", help="default: what this process may use")

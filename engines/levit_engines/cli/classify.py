@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle's folder")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="JPEG, PNG, WebP, … files")
     parser.add_argument("--top-k", type=positive_int, default=5, help="classes per image (default: 5)")
-    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="default: %(default)s")
+    parser.add_argument("--engine", choices=ENGINES, help="default: the fastest on this CPU, native or onnxruntime")
     parser.add_argument("--threads", type=positive_int, help="default: what this process may use")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     return parser
@@ -113,7 +113,7 @@ def _document(arguments: argparse.Namespace, guesses: Sequence[Sequence[Guess]],
     threads = runner.provenance.get("threads")
     return {
         "bundle": str(arguments.bundle),
-        "engine": arguments.engine,
+        "engine": runner.provenance["engine"],
         "device": runner.device,
         "threads": None if threads is None else int(threads),
         "images": images,

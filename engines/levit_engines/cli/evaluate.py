@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from levit_deploy.commandline import make_parser, positive_int, print_json, print_line, run_command, share
 from levit_deploy.errors import ConfigError, ImageError
 from levit_deploy.threads import available_threads
-from levit_engines import ENGINES
+from levit_engines import ENGINES, default_engine
 
 if TYPE_CHECKING:
     from levit_deploy.bundle import Bundle
@@ -103,7 +103,7 @@ def _run(
                 "kind": f"{PROGRAM} journal",
                 "model_sha256": runner.provenance["model_sha256"],
                 "preprocessing": bundle.manifest.preprocessing.to_json(),
-                "engine": arguments.engine,
+                "engine": runner.provenance["engine"],
                 "data": fingerprint,
             }
             journal = stack.enter_context(Journal(_journal_path(arguments.output, role), key))
@@ -205,7 +205,7 @@ def _document(
         "bundle": str(arguments.bundle),
         "model_sha256": manifest.members["model.onnx"].sha256,
         "precision": manifest.precision,
-        "engine": arguments.engine,
+        "engine": arguments.engine or default_engine(bundle),
         "preprocessing": manifest.preprocessing.to_json(),
         "data": dict(data),
         "accuracy": Accuracy.of(outcomes[0]).to_json(),
@@ -280,7 +280,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of the reference's top-1 may be lost: 1%% (default), 0.1%%, …",
     )
     running = parser.add_argument_group("run")
-    running.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="default: %(default)s")
+    running.add_argument("--engine", choices=ENGINES, help="default: the fastest on this CPU, native or onnxruntime")
     running.add_argument("--threads", type=positive_int, help="of the engine; default: what this process may use")
     results = parser.add_argument_group("results")
     results.add_argument("--json", action="store_true", help="print one JSON document and nothing else")

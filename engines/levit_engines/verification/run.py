@@ -21,6 +21,7 @@ from levit_deploy.probes import probes_of
 from levit_deploy.progress import Observer, StageClock
 from levit_deploy.rung_record import RungRecord
 from levit_engines.catalogue import CATALOGUE
+from levit_engines.engine_choice import default_engine
 from levit_engines.verification.candidates import EngineCandidate, open_engine
 from levit_engines.verification.contents import Contents, graph_stage, read_contents
 from levit_engines.verification.report import ImageSet, Origin, Stage, VerificationReport
@@ -234,8 +235,8 @@ def _stage(candidate: Candidate, truth: Truth, measured: Measured) -> Stage:
     )
     try:
         known, depth = probe_depth(candidate, truth, decisive)
-    except LevitError as error:  # the verdict stands without it
-        return replace(stage, reason=f"its values inside could not be read: {error}")
+    except LevitError as error:  # the verdict stands without it; only a miss has to be explained
+        return stage if measured else replace(stage, reason=f"its values inside could not be read: {error}")
     if measured:
         return replace(stage, depth=depth)
     blame = find_culprit(
@@ -245,16 +246,19 @@ def _stage(candidate: Candidate, truth: Truth, measured: Measured) -> Stage:
 
 
 def engines_of(bundle: Bundle, request: VerifyRequest) -> tuple[str, ...]:
-    """The engines to verify: those asked for, else ONNX Runtime, what is installed, and what the bundle carries.
+    """The engines to verify: those asked for, else ONNX Runtime, the default, what is installed, what is built.
 
-    PyTorch runs the same network as the ladder's first stages, and the native kernels are of this very package: both
-    are only verified when asked for.
+    PyTorch runs the same network as the ladder's first stages: it is only verified when asked for.
     """
     if request.engines is not None:
         return request.engines
     distributions = {name: set(CATALOGUE[name].distributions.values()) for name in ("openvino", "onnxruntime-cuda")}
     found = [name for name, needed in distributions.items() if None not in package_versions(needed).values()]
-    able = [name for name in ("onnxruntime", *found) if bundle.manifest.precision in CATALOGUE[name].precisions]
+    able = [
+        name
+        for name in ("onnxruntime", default_engine(bundle), *found)
+        if bundle.manifest.precision in CATALOGUE[name].precisions
+    ]
     return tuple(dict.fromkeys((*able, *bundle.manifest.engines)))
 
 

@@ -19,8 +19,13 @@ std::size_t rounded(std::size_t bytes, std::size_t step) {
 
 }  // namespace
 
-Arena::~Arena() {
+Arena::~Arena() { clear(); }
+
+void Arena::clear() {
   for (const Part& part : parts_) munmap(part.mapped, part.bytes);
+  parts_.clear();
+  next_ = nullptr;
+  left_ = 0;
 }
 
 float* Arena::take(std::size_t count) {

@@ -1,4 +1,4 @@
-// Memory for all parameters of a network, one after the other in the order in which they are used.
+// Memory for the parameters of a network, or for what it computes: pieces one after the other.
 #pragma once
 
 #include <cstddef>
@@ -6,7 +6,7 @@
 
 namespace levit::native {
 
-// Zeros at first, on large pages where the system has them: weights are read once in every call, so
+// Zeros at first, on large pages where the system has them: all of it is read in every call, so
 // that many small pages would cost a look-up each time. Freed as a whole.
 class Arena {
  public:
@@ -14,6 +14,8 @@ class Arena {
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
+
+  void clear();
 
   // Room for `count` floats from a cache line on. Throws std::bad_alloc.
   float* take(std::size_t count);

@@ -128,11 +128,12 @@ void Network::add_mlp(Attention attention, int width, Parameters& parameters) {
 void Network::reserve(int batch) {
   if (batch <= reserved_) return;
   reserved_ = 0;
+  activations_.clear();
   const auto images = static_cast<std::size_t>(batch);
   feature_maps_.clear();
   for (std::size_t layer = 0; layer < stem_.size(); ++layer) {
-    feature_maps_.emplace_back(images *
-                               area(1, (image_size_ >> layer) + 2 * rim, pixel_widths_[layer]));
+    feature_maps_.push_back(activations_.take(
+        images * area(1, (image_size_ >> layer) + 2 * rim, pixel_widths_[layer])));
   }
   std::size_t tokens = area(1, image_size_ / patch, spaced(stem_.back().columns()));
   std::size_t picked = 0, queries = 0, heads = 0, mixed = 0, hidden = 0, scratch = 0;
@@ -163,17 +164,18 @@ void Network::reserve(int batch) {
     if (attention.shrinks())
       prepared = std::max(prepared, attention.query.prepared_floats(queries_at_once));
   }
-  tokens_ = Buffer(images * tokens);
-  picked_ = Buffer(images * picked);
-  queries_ = Buffer(images * queries);
-  heads_ = Buffer(images * heads);
-  mixed_ = Buffer(images * mixed);
-  prepared_ = Buffer(prepared);
-  hidden_ = Buffer(images * hidden);
-  mean_ = Buffer(images * static_cast<std::size_t>(spaced(head_.depth())));
-  logits_ = Buffer(images * static_cast<std::size_t>(head_.columns()));
+  tokens_ = activations_.take(images * tokens);
+  picked_ = activations_.take(images * picked);
+  queries_ = activations_.take(images * queries);
+  heads_ = activations_.take(images * heads);
+  mixed_ = activations_.take(images * mixed);
+  prepared_ = activations_.take(prepared);
+  hidden_ = activations_.take(images * hidden);
+  mean_ = activations_.take(images * static_cast<std::size_t>(spaced(head_.depth())));
+  logits_ = activations_.take(images * static_cast<std::size_t>(head_.columns()));
   scratch_.clear();
-  for (int thread = 0; thread < pool_.threads(); ++thread) scratch_.emplace_back(scratch);
+  for (int thread = 0; thread < pool_.threads(); ++thread)
+    scratch_.push_back(activations_.take(scratch));
   reserved_ = batch;
 }
 
@@ -215,7 +217,7 @@ void Network::copy_images(const float* images, int batch) {
     const float* green = red + area(1, side, 1);
     const float* blue = green + area(1, side, 1);
     float* to =
-        feature_maps_[0].data() + area(image, wide, channels) + ((y + rim) * wide + rim) * channels;
+        feature_maps_[0] + area(image, wide, channels) + ((y + rim) * wide + rim) * channels;
     for (int x = 0; x < side; ++x, to += channels) {
       to[0] = red[x];
       to[1] = green[x];
@@ -230,7 +232,7 @@ void Network::copy_pixels(const Pixels& pixels, int batch) {
     const int image = piece / side, y = piece % side;
     const std::uint8_t* from = pixels.first + area(image, side, channels) + y * side * channels;
     float* to =
-        feature_maps_[0].data() + area(image, wide, channels) + ((y + rim) * wide + rim) * channels;
+        feature_maps_[0] + area(image, wide, channels) + ((y + rim) * wide + rim) * channels;
     for (int x = 0; x < side; ++x, to += channels, from += channels) {
       for (int channel = 0; channel < channels; ++channel) {
         to[channel] = pixels.normalized[channel * bytes + from[channel]];
@@ -253,10 +255,10 @@ Network::Convolution Network::convolution(std::size_t layer) {
   const bool is_last = layer + 1 == stem_.size();
   const int result_rim = is_last ? 0 : rim, side = image_size_ >> (layer + 1);
   const int result_pixel = is_last ? spaced(stem_[layer].columns()) : stem_[layer].columns();
-  return {feature_maps_[layer].data(),
+  return {feature_maps_[layer],
           (image_size_ >> layer) + 2 * rim,
           pixel_widths_[layer],
-          is_last ? tokens_.data() : feature_maps_[layer + 1].data(),
+          is_last ? tokens_ : feature_maps_[layer + 1],
           side,
           result_rim,
           result_pixel,
@@ -301,7 +303,7 @@ void Network::prepare_and_convolve(std::size_t layer, int batch) {
   pool_.run(batch * groups, [&](int piece, int thread) {
     const int group = piece % groups, image = piece / groups;
     const int first = at.side * group / groups, end = at.side * (group + 1) / groups;
-    float* const prepared = scratch_[static_cast<std::size_t>(thread)].data();
+    float* const prepared = scratch_[static_cast<std::size_t>(thread)];
     const auto prepared_line = [&](int y) {
       return prepared + static_cast<std::size_t>(y - first) * line;
     };
@@ -332,10 +334,9 @@ void Network::pick_queries(const Attention& attention, int width, int batch) {
   const int side = attention.query_side, step = spaced(width);
   pool_.run(batch * side, [&](int piece, int) {
     const int image = piece / side, y = piece % side;
-    const float* from = tokens_.data() + area(image, attention.key_side, step) +
+    const float* from = tokens_ + area(image, attention.key_side, step) +
                         static_cast<std::size_t>(stride * y * attention.key_side * step);
-    float* to =
-        picked_.data() + area(image, side, step) + static_cast<std::size_t>(y * side * step);
+    float* to = picked_ + area(image, side, step) + static_cast<std::size_t>(y * side * step);
     for (int x = 0; x < side; ++x) std::copy_n(from + stride * x * step, width, to + x * step);
   });
 }
@@ -353,12 +354,12 @@ void Network::attend(const Attention& attention, int batch) {
   pool_.run(batch * attention.heads * parts, [&](int piece, int thread) {
     const int part = piece % parts, number = piece / parts % attention.heads,
               image = piece / parts / attention.heads;
-    const float* first = heads_.data() + area(image, attention.key_side, row) + number * head_width;
+    const float* first = heads_ + area(image, attention.key_side, row) + number * head_width;
     AttentionHead head{};
     head.query_stride = query_row;
     if (attention.shrinks()) {
-      head.queries = queries_.data() + area(image, attention.query_side, query_row) +
-                     number * attention.key_width;
+      head.queries =
+          queries_ + area(image, attention.query_side, query_row) + number * attention.key_width;
       head.keys = first;
     } else {
       head.queries = first;
@@ -372,11 +373,11 @@ void Network::attend(const Attention& attention, int batch) {
     head.bias = attention.bias + static_cast<std::size_t>(number) *
                                      static_cast<std::size_t>(queries) *
                                      static_cast<std::size_t>(padded(attention.keys()));
-    head.result = {mixed_.data() + area(image, attention.query_side, result_row) +
-                       number * attention.value_width,
-                   result_row};
+    head.result = {
+        mixed_ + area(image, attention.query_side, result_row) + number * attention.value_width,
+        result_row};
     kernels_.attend(head, queries * part / parts, queries * (part + 1) / parts,
-                    scratch_[static_cast<std::size_t>(thread)].data());
+                    scratch_[static_cast<std::size_t>(thread)]);
   });
 }
 
@@ -385,45 +386,44 @@ void Network::run_blocks(int batch) {
   for (const Block& block : blocks_) {
     const Attention& attention = block.attention;
     const int queries = batch * attention.queries(), keys = batch * attention.keys();
-    multiply(pool_, kernels_, attention.rest, plain(tokens_.data(), width), keys, After::nothing,
-             {heads_.data(), spaced(attention.rest.columns())}, prepared_.data());
+    multiply(pool_, kernels_, attention.rest, plain(tokens_, width), keys, After::nothing,
+             {heads_, spaced(attention.rest.columns())}, prepared_);
     if (attention.shrinks()) {
       pick_queries(attention, width, batch);
-      multiply(pool_, kernels_, attention.query, plain(picked_.data(), width), queries,
-               After::nothing, {queries_.data(), spaced(attention.query.columns())},
-               prepared_.data());
+      multiply(pool_, kernels_, attention.query, plain(picked_, width), queries, After::nothing,
+               {queries_, spaced(attention.query.columns())}, prepared_);
     }
     attend(attention, batch);
     width = attention.projection.columns();
     // In place: each value of the residual is read where its sum is written.
-    const Grid tokens{tokens_.data(), spaced(width)};
+    const Grid tokens{tokens_, spaced(width)};
     multiply(pool_, kernels_, attention.projection,
-             plain(mixed_.data(), attention.heads * attention.value_width), queries,
-             attention.shrinks() ? After::nothing : After::add, tokens, prepared_.data());
-    multiply(pool_, kernels_, block.expand, plain(tokens_.data(), width), queries,
-             After::hard_swish, {hidden_.data(), spaced(block.expand.columns())}, prepared_.data());
-    multiply(pool_, kernels_, block.contract, plain(hidden_.data(), block.expand.columns()),
-             queries, After::add, tokens, prepared_.data());
+             plain(mixed_, attention.heads * attention.value_width), queries,
+             attention.shrinks() ? After::nothing : After::add, tokens, prepared_);
+    multiply(pool_, kernels_, block.expand, plain(tokens_, width), queries, After::hard_swish,
+             {hidden_, spaced(block.expand.columns())}, prepared_);
+    multiply(pool_, kernels_, block.contract, plain(hidden_, block.expand.columns()), queries,
+             After::add, tokens, prepared_);
   }
 }
 
 void Network::run_head(int batch, float* logits) {
   const int width = head_.depth(), step = spaced(width);
   const int count = blocks_.back().attention.queries();
-  std::fill_n(mean_.data(), batch * step, 0.0F);
+  std::fill_n(mean_, batch * step, 0.0F);
   for (int image = 0; image < batch; ++image) {
-    float* mean = mean_.data() + image * step;
+    float* mean = mean_ + image * step;
     const float* token =
-        tokens_.data() + static_cast<std::size_t>(image * count) * static_cast<std::size_t>(step);
+        tokens_ + static_cast<std::size_t>(image * count) * static_cast<std::size_t>(step);
     for (int number = 0; number < count; ++number, token += step) {
       for (int channel = 0; channel < width; ++channel) mean[channel] += token[channel];
     }
     for (int channel = 0; channel < width; ++channel) mean[channel] /= static_cast<float>(count);
   }
-  multiply(pool_, kernels_, head_, plain(mean_.data(), width), batch, After::nothing,
-           {logits_.data(), head_.columns()}, prepared_.data());
+  multiply(pool_, kernels_, head_, plain(mean_, width), batch, After::nothing,
+           {logits_, head_.columns()}, prepared_);
   for (int image = 0; image < batch; ++image) {
-    std::copy_n(logits_.data() + image * head_.columns(), classes_, logits + image * classes_);
+    std::copy_n(logits_ + image * head_.columns(), classes_, logits + image * classes_);
   }
 }
 

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "buffer.hpp"
 #include "layers.hpp"
 
 namespace levit::native {
@@ -82,11 +81,14 @@ class Network {
   Linear head_;
   WorkerPool pool_;
 
-  int reserved_ = 0;  // images that the buffers below have room for
-  std::vector<Buffer>
+  int reserved_ = 0;  // images that there is room for below
+  Arena activations_;
+  std::vector<float*>
       feature_maps_;  // what each convolution of the stem reads, with a rim of zeros
-  Buffer tokens_, picked_, queries_, heads_, mixed_, hidden_, mean_, logits_, prepared_;
-  std::vector<Buffer> scratch_;  // one for each thread
+  float *tokens_ = nullptr, *picked_ = nullptr, *queries_ = nullptr, *heads_ = nullptr,
+        *mixed_ = nullptr, *hidden_ = nullptr, *mean_ = nullptr, *logits_ = nullptr,
+        *prepared_ = nullptr;
+  std::vector<float*> scratch_;  // one for each thread
 };
 
 }  // namespace levit::native
