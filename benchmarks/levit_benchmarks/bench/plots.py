@@ -127,7 +127,8 @@ def _series(group: Group, summaries: Sequence[CandidateSummary]) -> dict[str, li
     found: list[tuple[Candidate, _Point]] = []
     for candidate, summary in zip(group.candidates, summaries, strict=True):
         top1, image_size = PUBLISHED_TOP1.get(candidate.network, (0.0, 0))
-        if candidate.image_size == image_size and 50 in summary.percentiles_ms:
+        is_published = candidate.image_size == image_size and candidate.precision == "fp32"
+        if is_published and 50 in summary.percentiles_ms:
             found.append((candidate, _Point(candidate.network, summary.percentiles_ms[50], top1)))
     if len({point.network for _, point in found}) < 2:
         return {}
