@@ -36,7 +36,7 @@ from levit_export.loading import load_weights
 from levit_export.pipeline import ExportReport, run_export
 from levit_export.precision.integers import Quantization, Quantizer, linear_layers, quantized_layers
 from levit_export.precision.ranges import least_squared_error
-from levit_export.precision.sensitivity import layer_shares
+from levit_export.precision.sensitivity import Search, layer_shares
 from levit_export.rendering import print_report
 from levit_export.request import Calibration, ExportRequest, Precision, Target
 
@@ -386,3 +386,15 @@ def test_every_variant_dynamic_batch_and_pixels(arch: str, exported: Callable[..
     assert all(report.rungs)
     layers = linear_layers(graph_of(report.bundle))
     assert not layers, "every product with weights in a stage reads them through DequantizeLinear"
+
+
+def test_what_loses_nothing_is_said_in_json() -> None:
+    logits = np.ones((1, 2), np.float32)
+    found = Search(
+        quantization=Quantization(model=onnx.ModelProto(), layers={}),
+        comparison=compare_logits(logits, logits),
+        kept=(),
+        shares_db={"head": float("inf")},
+    )
+    document = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert (document["sqnr_db"], document["sqnr_db_of_each_layer_alone"]) == ("inf", {"head": "inf"})

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from levit_deploy.errors import ParityError
 from levit_deploy.model import Levit
-from levit_deploy.parity import Comparison, compare_logits
+from levit_deploy.parity import Comparison, compare_logits, finite_or_text
 from levit_deploy.quantization_noise import QuantizedLayer
 from levit_export.precision.integers import Quantization, Quantizer
 
@@ -72,10 +72,10 @@ class Search:
         return {
             "layers": len(self.quantization.layers),
             "kept_layers": list(self.kept),
-            "sqnr_db": self.comparison.sqnr_db,
+            "sqnr_db": finite_or_text(self.comparison.sqnr_db),
             "flips": len(self.comparison.flips),
             "images": len(self.comparison.max_abs_errors),
-            "sqnr_db_of_each_layer_alone": dict(self.shares_db),
+            "sqnr_db_of_each_layer_alone": {path: finite_or_text(share) for path, share in self.shares_db.items()},
         }
 
 
