@@ -36,13 +36,11 @@ THREADS = 8
 PHOTOGRAPHS = Path(__file__).parents[2] / "levit_deploy" / "data" / "photographs"
 SMALL: dict[str, Any] = {"image_size": 32, "simplify": False, "batch": (1, 4)}
 INT8: dict[str, Any] = {**SMALL, "precision": Precision.INT8, "calibration": PHOTOGRAPHS}
+PIXELS_FOR_GPUS: dict[str, Any] = {"batch": (2, 2), "target": Target.GPU, "uint8_input": True}
 EXPORTS: Mapping[str, dict[str, Any]] = {
     "fp32": {"arch": "128S", **SMALL},
     "another variant": {"arch": "256", **SMALL, "image_size": 64},
-    "products, pixels, static batch": {
-        **{"arch": "128S", "image_size": 32, "simplify": False},
-        **{"batch": (2, 2), "target": Target.GPU, "uint8_input": True},
-    },
+    "products, pixels, static batch": {"arch": "128S", **SMALL, **PIXELS_FOR_GPUS},
     "int8": {"arch": "128S", **INT8},
     "int8, pixels": {"arch": "128", **INT8, "uint8_input": True},
     "int8, some layers in float": {"arch": "128S", **INT8, "image_size": 64, "min_sqnr_db": 30.0},
