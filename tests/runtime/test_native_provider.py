@@ -161,7 +161,8 @@ def test_what_it_does_not_take_is_refused(
 
 
 def constant(graph: onnx.GraphProto, name: str) -> onnx.TensorProto:
-    return next(one for one in graph.initializer if one.name == name)
+    found: onnx.TensorProto = next(one for one in graph.initializer if one.name == name)
+    return found
 
 
 def changed(name: str, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Edit:

@@ -91,37 +91,37 @@ int byte_of(const OnnxConstant& constant) {
   return static_cast<int>(value);
 }
 
-// The layer that `node` is the product of, whose weights `weights` makes of bytes.
-QuantizedLayer read_layer(const Values& values, const OnnxNode& node, const OnnxNode& weights) {
+// Only after this are the sizes of what is read known to be those that the network needs.
+void require_wanted(const ParameterShapes& shapes, const std::string& path,
+                    const OnnxShape& shape) {
+  const auto wanted = shapes.find(path);
+  if (wanted == shapes.end() || wanted->second != OnnxShape{shape[1], shape[0]})
+    refuse(shown(path) + " is of another network");
+}
+
+// The layer that `node` is the product of, whose weights, at `path`, `weights` makes of bytes.
+QuantizedLayer read_layer(const Values& values, const OnnxNode& node, const OnnxNode& weights,
+                          const ParameterShapes& shapes, const std::string& path) {
   const OnnxNode* const restored = values.producer(node.inputs[0]);
   require(restored != nullptr && restored->operation == dequantize && !restored->inputs.empty());
   const OnnxNode* const rounded = values.producer(restored->inputs[0]);
   require(rounded != nullptr && rounded->operation == quantize && rounded->inputs.size() == 3 &&
           weights.inputs.size() == 3);
   const OnnxConstant& bytes = values.constant(weights.inputs[0], OnnxType::int8);
+  require(!bytes.is_packed && bytes.shape.size() == 2);
+  require_wanted(shapes, path, bytes.shape);
+  const auto inputs = static_cast<std::size_t>(bytes.shape[0]);
+  const auto outputs = static_cast<std::size_t>(bytes.shape[1]);
+  require(bytes.content.size() == inputs * outputs && are_weights(bytes.content));
   const OnnxConstant& scales = values.constant(weights.inputs[1], OnnxType::float32);
-  const OnnxConstant& zeros = values.constant(weights.inputs[2], OnnxType::int8);
   const OnnxConstant& scale = values.constant(rounded->inputs[1], OnnxType::float32);
-  const OnnxConstant& offset = values.constant(rounded->inputs[2], OnnxType::uint8);
-  require(!bytes.is_packed && bytes.shape.size() == 2 && is_scalar(scale) &&
-          scales.shape == OnnxShape{bytes.shape[1]} && are_weights(bytes.content));
-  const std::size_t outputs = scales.content.size() / sizeof(float);
+  require(scales.shape == OnnxShape{bytes.shape[1]} && is_scalar(scale) &&
+          are_zeros(values.constant(weights.inputs[2], OnnxType::int8), outputs));
   QuantizedLayer layer{bytes.content, floats_of(scales, outputs), floats_of(scale, 1).front(),
-                       byte_of(offset)};
-  require(are_zeros(zeros, outputs) && is_scale(layer.input_scale) &&
+                       byte_of(values.constant(rounded->inputs[2], OnnxType::uint8))};
+  require(is_scale(layer.input_scale) &&
           std::all_of(layer.scales.begin(), layer.scales.end(), is_scale));
   return layer;
-}
-
-// Only with this are the sizes of what was read known to be those that the network needs.
-void require_size(const ParameterShapes& shapes, const std::string& path,
-                  const QuantizedLayer& layer, const OnnxShape& shape) {
-  const auto wanted = shapes.find(path);
-  if (wanted == shapes.end() || wanted->second != OnnxShape{shape[1], shape[0]})
-    refuse(shown(path) + " is of another network");
-  const auto outputs = static_cast<std::size_t>(shape[1]);
-  require(layer.scales.size() == outputs &&
-          layer.weights.size() == outputs * static_cast<std::size_t>(shape[0]));
 }
 
 }  // namespace
@@ -136,10 +136,9 @@ QuantizedLayers read_quantized(const OnnxGraph& graph, const ParameterShapes& sh
     require(node.inputs.size() >= 2);
     const OnnxNode* const weights = values.producer(node.inputs[1]);
     if (weights == nullptr || weights->operation != dequantize) continue;
-    QuantizedLayer layer = read_layer(values, node, *weights);
     const std::string path = std::string(node.name.substr(0, node.name.rfind('/'))) + ".weight";
-    require_size(shapes, path, layer, values.constant(weights->inputs[0], OnnxType::int8).shape);
-    require(layers.by_path.emplace(path, std::move(layer)).second);
+    require(layers.by_path.count(path) == 0);
+    layers.by_path.emplace(path, read_layer(values, node, *weights, shapes, path));
   }
   return layers;
 }

@@ -137,4 +137,9 @@ TEST_CASE("quantised layers: those of another network are named") {
   CHECK(refused([](Layer& one) {
           one.weights = constant("w", int8, shape({2, 2}) + field(9, "1234"));
         }) == "a.weight is of another network");
+  CHECK(refused([](Layer& one) {
+          one.weights = constant("w", int8, shape({3, 0}) + field(9, ""));
+          one.scales = constant("ws", float32, shape({0}));
+          one.zeros = constant("wz", int8, shape({0}));
+        }) == "a.weight is of another network");
 }
