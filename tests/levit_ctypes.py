@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 OK, FAILED, ARGUMENT, INPUT, ENVIRONMENT, MEMORY = range(6)
-CPU, CUDA, TENSORRT, TENSORRT_PLAN = range(4)
+CPU, CUDA, TENSORRT, TENSORRT_PLAN, NATIVE = range(5)
 NO_IMAGE = ctypes.c_size_t(-1).value
 
 FUNCTIONS = (
@@ -52,7 +52,7 @@ class Info(ctypes.Structure):
         ("takes_pixels", ctypes.c_uint32),
         ("golden_images", ctypes.c_uint32),
         ("golden_share", ctypes.c_double),
-        *((name, ctypes.c_char_p) for name in ("tensorrt_version", "tensorrt_library")),
+        *((name, ctypes.c_char_p) for name in ("tensorrt_version", "tensorrt_library", "instruction_set")),
     ]
 
 

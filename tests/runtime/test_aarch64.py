@@ -52,6 +52,16 @@ def test_golden_images_and_photographs_give_what_they_give_here(
 
 
 @pytest.mark.slow
+def test_the_kernels_of_our_own_give_what_they_give_here(
+    emulated: Any, small_bundle: Path, photographs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = emulated(small_bundle, *photographs, "--json", "--provider", "native")
+    assert shown.returncode == 0, shown.stderr
+    expected = {**python_document(capsys, small_bundle, *photographs), "engine": "native"}
+    require_alike(json.loads(shown.stdout), expected, tolerance=1e-5)
+
+
+@pytest.mark.slow
 def test_integers_give_the_same_classes_there(
     emulated: Any, exported: Any, photographs: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,7 +58,8 @@ std::int32_t levit_native_create(const levit_native_options* options,
       throw ConfigurationError(std::string("this CPU has not the instruction set ") +
                                options->instruction_set);
     }
-    levit::native::Parameters given(parameters, parameter_count);
+    levit::native::Parameters given([&](std::size_t index) { return parameters[index]; },
+                                    parameter_count);
     *network = std::make_unique<levit_native_network>(*kernels, *options, given).release();
   });
 }

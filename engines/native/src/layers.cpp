@@ -36,10 +36,10 @@ void require_bytes(const levit_native_parameter& weights, int outputs) {
 
 }  // namespace
 
-const levit_native_parameter& Parameters::next_weights(std::size_t size) {
+levit_native_parameter Parameters::next_weights(std::size_t size) {
   if (taken_ == count_)
     throw ConfigurationError("there are only " + std::to_string(count_) + " parameters");
-  const levit_native_parameter& parameter = parameters_[taken_++];
+  const levit_native_parameter parameter = give_(taken_++);
   if (parameter.values == nullptr || parameter.count != size) {
     throw ConfigurationError("parameter " + std::to_string(taken_ - 1) + " has " +
                              std::to_string(parameter.count) + " values, not " +
@@ -49,7 +49,7 @@ const levit_native_parameter& Parameters::next_weights(std::size_t size) {
 }
 
 const float* Parameters::next(std::size_t size) {
-  const levit_native_parameter& parameter = next_weights(size);
+  const levit_native_parameter parameter = next_weights(size);
   if (parameter.scales != nullptr) {
     throw ConfigurationError("parameter " + std::to_string(taken_ - 1) + " cannot be quantised");
   }
@@ -126,7 +126,7 @@ Linear make_convolution(const Kernels& kernels, Arena& arena, int rows, int outp
 
 Linear make_linear(const Kernels& kernels, Arena& arena, int rows, int outputs, int inputs,
                    Parameters& parameters) {
-  const levit_native_parameter& weights = parameters.next_weights(product_of(outputs, inputs));
+  const levit_native_parameter weights = parameters.next_weights(product_of(outputs, inputs));
   const float* biases = parameters.next(static_cast<std::size_t>(outputs));
   return Linear(kernels, arena, rows, outputs, inputs, weights, biases);
 }

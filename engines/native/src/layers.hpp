@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "arena.hpp"
@@ -22,17 +24,19 @@ class ConfigurationError : public std::runtime_error {
 // Hands the parameters out in their order, each checked for its size.
 class Parameters {
  public:
-  Parameters(const levit_native_parameter* parameters, std::size_t count)
-      : parameters_(parameters), count_(count) {}
+  // Gives parameter `index`. What it points to must last until the next but one is asked for.
+  using Give = std::function<levit_native_parameter(std::size_t index)>;
+
+  Parameters(Give give, std::size_t count) : give_(std::move(give)), count_(count) {}
 
   // Numbers that are as they are.
   const float* next(std::size_t size);
   // Weights, which may be quantised.
-  const levit_native_parameter& next_weights(std::size_t size);
+  levit_native_parameter next_weights(std::size_t size);
   void require_end() const;
 
  private:
-  const levit_native_parameter* parameters_;
+  Give give_;
   std::size_t count_;
   std::size_t taken_ = 0;
 };

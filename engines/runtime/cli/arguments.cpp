@@ -33,11 +33,11 @@ double positive_seconds(const std::string& option, const std::string& text) {
 }
 
 std::string provider(const std::string& option, const std::string& text) {
-  for (const char* known : {"cpu", "cuda", "tensorrt", "tensorrt-plan"}) {
+  for (const char* known : {"cpu", "native", "cuda", "tensorrt", "tensorrt-plan"}) {
     if (text == known) return text;
   }
   throw usage("argument " + option + ": invalid choice: '" + text +
-              "' (choose from cpu, cuda, tensorrt, tensorrt-plan)");
+              "' (choose from cpu, native, cuda, tensorrt, tensorrt-plan)");
 }
 
 // Goes through the words one by one.
@@ -126,9 +126,11 @@ golden images of the bundle on this machine.
 
 options:
   --top-k K            classes per image (default: 5)
-  --threads N          that the CPU provider keeps busy (default: 1)
-  --provider NAME      cpu, cuda or tensorrt, in ONNX Runtime (default: cpu); or tensorrt-plan, the plan that levit-build
-                       put into the bundle, in TensorRT itself; it runs the whole network, or the exit code is 4
+  --threads N          that the providers cpu and native keep busy (default: 1)
+  --provider NAME      cpu, cuda or tensorrt, in ONNX Runtime (default: cpu); native, kernels of our own for the CPU, for
+                       fp32 bundles and int8 ones for CPUs, without ONNX Runtime; or tensorrt-plan, the plan that
+                       levit-build put into the bundle, in TensorRT itself. A provider runs the whole network, or levit-run
+                       ends with an error
   --onnxruntime FILE   library of ONNX Runtime (default: LEVIT_ONNXRUNTIME, else the folder of liblevit.so, else what
                        the system's loader finds)
   --json               print one JSON document and nothing else

@@ -42,12 +42,14 @@ ExitCode exit_code_of(levit_status status) {
 levit_provider provider_of(const std::string& name) {
   if (name == "cuda") return LEVIT_PROVIDER_CUDA;
   if (name == "tensorrt-plan") return LEVIT_PROVIDER_TENSORRT_PLAN;
+  if (name == "native") return LEVIT_PROVIDER_NATIVE;
   return name == "tensorrt" ? LEVIT_PROVIDER_TENSORRT : LEVIT_PROVIDER_CPU;
 }
 
 // What levit-classify calls the engine that a provider is.
 std::string engine_of(const std::string& provider) {
   if (provider == "cpu") return "onnxruntime";
+  if (provider == "native") return provider;
   return provider == "tensorrt-plan" ? "tensorrt" : "onnxruntime-" + provider;
 }
 
@@ -61,6 +63,8 @@ levit::Classifier open(const Arguments& arguments) {
   if (!arguments.onnxruntime.empty()) options.onnxruntime_library = arguments.onnxruntime.c_str();
   return levit::Classifier(arguments.bundle, options);
 }
+
+bool is_on_cpu(const std::string& provider) { return provider == "cpu" || provider == "native"; }
 
 // Runs `call`, and names the image at fault, one of `images`, when it fails.
 template <typename Call>
@@ -124,7 +128,7 @@ Report make_report(const Arguments& arguments) {
   const levit_info info = classifier.info();
   Report report;
   report.bundle = arguments.bundle;
-  report.device = arguments.provider == "cpu" ? "cpu" : "cuda:0";
+  report.device = is_on_cpu(arguments.provider) ? "cpu" : "cuda:0";
   report.threads = arguments.threads;
   report.engine = engine_of(arguments.provider);
   if (*info.note != '\0') print_line(std::string("note: ") + info.note);

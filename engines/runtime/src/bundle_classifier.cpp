@@ -6,6 +6,7 @@
 
 #include "decode.hpp"
 #include "error.hpp"
+#include "open_native.hpp"
 #include "open_onnxruntime.hpp"
 #include "open_plan.hpp"
 #include "stopwatch.hpp"
@@ -33,6 +34,9 @@ PixelView view_of(const levit_pixels& pixels) {
 OpenedNetwork open_network(const Bundle& bundle, const ClassifierOptions& options) {
   if (options.session.provider == LEVIT_PROVIDER_TENSORRT_PLAN) {
     return open_plan(bundle, options.session.device, open_tensorrt);
+  }
+  if (options.session.provider == LEVIT_PROVIDER_NATIVE) {
+    return open_native(bundle, options.session.threads);
   }
   return open_onnxruntime(bundle, options.session, options.onnxruntime_library,
                           options.use_built_graph);

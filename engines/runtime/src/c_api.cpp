@@ -144,6 +144,7 @@ levit_info info_of(const BundleClassifier& classifier) {
   info.golden_share = classifier.self_tested().share;
   info.tensorrt_version = opened.tensorrt_version.c_str();
   info.tensorrt_library = opened.tensorrt_library.c_str();
+  info.instruction_set = opened.instruction_set.c_str();
   return info;
 }
 

@@ -237,9 +237,10 @@ Manifest parse_manifest(const std::string& text) {
   }
   if (document.object() == nullptr) refuse_manifest("must be an object");
   require_schema_version(document);
-  const Network network = read_network(object_field(document, "network"));
+  const NetworkFields network = read_network(object_field(document, "network"));
   Manifest manifest;
   manifest.arch = network.arch;
+  manifest.architecture = network.architecture;
   manifest.num_classes = network.num_classes;
   manifest.preprocessing = read_preprocessing(object_field(document, "preprocessing"));
   if (manifest.preprocessing.image_size != network.image_size) {

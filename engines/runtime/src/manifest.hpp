@@ -1,6 +1,7 @@
 // manifest.json, read as strictly as the Python package reads it.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -17,6 +18,14 @@ struct Tensor {
   std::string name;
   std::string dtype;                // as the manifest spells it: "float32", "int64"
   std::vector<std::int64_t> shape;  // -1 where the manifest names a dynamic axis
+};
+
+// The sizes of one of the five variants; those of a list are of its three stages.
+struct Architecture {
+  std::array<int, 3> embed_dims{};
+  std::array<int, 3> heads{};
+  std::array<int, 3> depths{};
+  int key_dim = 0;
 };
 
 // The preprocessing contract; docs/reference/bundle.md names every field.
@@ -46,6 +55,7 @@ struct EngineEntry {
 struct Manifest {
   std::string name;
   std::string arch;
+  Architecture architecture;
   std::string precision;
   std::string target;          // "cpu" or "gpu"
   std::string weights_origin;  // "untrained" when the classes mean nothing

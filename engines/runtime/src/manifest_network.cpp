@@ -15,19 +15,16 @@ constexpr int max_image_size = 768;  // levit_deploy.architectures.MAX_IMAGE_SIZ
 
 struct Variant {
   const char* arch;
-  std::array<int, 3> embed_dims;
-  std::array<int, 3> heads;
-  std::array<int, 3> depths;
-  int key_dim;
+  Architecture sizes;
 };
 
 // levit_deploy.architectures.VARIANTS
 constexpr std::array<Variant, 5> variants = {{
-    {"128S", {128, 256, 384}, {4, 6, 8}, {2, 3, 4}, 16},
-    {"128", {128, 256, 384}, {4, 8, 12}, {4, 4, 4}, 16},
-    {"192", {192, 288, 384}, {3, 5, 6}, {4, 4, 4}, 32},
-    {"256", {256, 384, 512}, {4, 6, 8}, {4, 4, 4}, 32},
-    {"384", {384, 512, 768}, {6, 9, 12}, {4, 4, 4}, 32},
+    {"128S", {{128, 256, 384}, {4, 6, 8}, {2, 3, 4}, 16}},
+    {"128", {{128, 256, 384}, {4, 8, 12}, {4, 4, 4}, 16}},
+    {"192", {{192, 288, 384}, {3, 5, 6}, {4, 4, 4}, 32}},
+    {"256", {{256, 384, 512}, {4, 6, 8}, {4, 4, 4}, 32}},
+    {"384", {{384, 512, 768}, {6, 9, 12}, {4, 4, 4}, 32}},
 }};
 
 const Variant& variant_named(const std::string& arch) {
@@ -54,7 +51,7 @@ void require_dimensions(const JsonValue& document, const char* name,
 
 }  // namespace
 
-Network read_network(const JsonValue& document) {
+NetworkFields read_network(const JsonValue& document) {
   const Variant& variant = variant_named(text_field(document, "arch"));
   const std::int64_t classes = integer_field(document, "num_classes");
   const std::int64_t side = integer_field(document, "image_size");
@@ -67,13 +64,13 @@ Network read_network(const JsonValue& document) {
   if (classes < 1 || classes > std::numeric_limits<std::int32_t>::max()) {
     refuse_manifest("class count " + std::to_string(classes) + " is out of range");
   }
-  require_dimensions(document, "embed_dims", variant.embed_dims, variant.arch);
-  require_dimensions(document, "heads", variant.heads, variant.arch);
-  require_dimensions(document, "depths", variant.depths, variant.arch);
-  if (!equals(any_field(document, "key_dim"), variant.key_dim)) {
+  require_dimensions(document, "embed_dims", variant.sizes.embed_dims, variant.arch);
+  require_dimensions(document, "heads", variant.sizes.heads, variant.arch);
+  require_dimensions(document, "depths", variant.sizes.depths, variant.arch);
+  if (!equals(any_field(document, "key_dim"), variant.sizes.key_dim)) {
     refuse_manifest(std::string("key_dim is not that of ") + variant.arch);
   }
-  return {variant.arch, static_cast<int>(classes), static_cast<int>(side)};
+  return {variant.arch, variant.sizes, static_cast<int>(classes), static_cast<int>(side)};
 }
 
 }  // namespace levit

@@ -5,16 +5,18 @@
 #include <string>
 
 #include "json.hpp"
+#include "manifest.hpp"
 
 namespace levit {
 
-struct Network {
+struct NetworkFields {
   std::string arch;
+  Architecture architecture;
   int num_classes = 0;
   int image_size = 0;
 };
 
 // Throws Error(input) when a field is missing or contradicts the variant that `arch` names.
-Network read_network(const JsonValue& document);
+NetworkFields read_network(const JsonValue& document);
 
 }  // namespace levit

@@ -32,14 +32,15 @@ class Network {
 struct OpenedNetwork {
   std::unique_ptr<Network> network;
   BatchSizes batches;
-  std::string provider;  // "CPUExecutionProvider", "TensorRT"
+  std::string provider;  // "CPUExecutionProvider", "TensorRT", "native"
   std::string graph;     // the member that was loaded
   std::string note;      // what a user should know of how it was opened, or ""
-  // Of the library that runs it; those of the other one are empty.
+  // Of what runs it; those of the others are empty.
   std::string onnxruntime_version;
   std::string onnxruntime_library;
   std::string tensorrt_version;
   std::string tensorrt_library;
+  std::string instruction_set;
 };
 
 }  // namespace levit

@@ -28,14 +28,8 @@ levit_pixels view(const std::vector<std::uint8_t>& pixels, std::uint32_t width,
   return {pixels.data(), width, height, stride, 0};
 }
 
-}  // namespace
-
-TEST_CASE("eight threads get what one gets") {
-  if (bundle() == nullptr) {
-    MESSAGE("not run: LEVIT_TEST_BUNDLE names no bundle");
-    return;
-  }
-  const levit::Classifier classifier(bundle());
+// Whether eight threads at once get the logits that one gets.
+void check_threads(const levit::Classifier& classifier) {
   const auto pixels = gradient(90, 70, 270);
   const auto image = view(pixels, 90, 70, 270);
   const auto expected =
@@ -53,6 +47,22 @@ TEST_CASE("eight threads get what one gets") {
   }
   for (std::thread& thread : threads) thread.join();
   CHECK(wrong == std::vector<int>(8, 0));
+}
+
+}  // namespace
+
+TEST_CASE("eight threads get what one gets") {
+  if (bundle() == nullptr) {
+    MESSAGE("not run: LEVIT_TEST_BUNDLE names no bundle");
+    return;
+  }
+  levit::Options options;
+  options.threads = 2;
+  for (const levit_provider provider : {LEVIT_PROVIDER_CPU, LEVIT_PROVIDER_NATIVE}) {
+    CAPTURE(provider);
+    options.provider = provider;
+    check_threads(levit::Classifier(bundle(), options));
+  }
 }
 
 TEST_CASE("rows may lie apart, backwards, and hold blue first") {

@@ -2,22 +2,15 @@
 
 #include <string>
 
+#include "onnx_bytes.hpp"
 #include "onnx_references.hpp"
 #include "refusal.hpp"
 
 using levit_test::contains;
+using levit_test::field;
 using levit_test::refusal;
 
 namespace {
-
-// A message or text as field `number` of another; shorter than 128 bytes.
-std::string field(int number, const std::string& content) {
-  std::string tag(1, static_cast<char>((number << 3 | 2) & 0x7F));
-  if (number > 15)
-    tag = {static_cast<char>(((number << 3 | 2) & 0x7F) | 0x80), static_cast<char>(number >> 4)};
-  REQUIRE(content.size() < 128);
-  return tag + static_cast<char>(content.size()) + content;
-}
 
 std::string external(const std::string& place) {
   return field(13, field(1, "location") + field(2, place)) + std::string("\x70\x01", 2);

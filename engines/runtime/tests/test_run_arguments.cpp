@@ -24,7 +24,7 @@ TEST_CASE("the self-test needs no image") {
 }
 
 TEST_CASE("every provider is known by its name") {
-  for (const char* const name : {"cpu", "cuda", "tensorrt", "tensorrt-plan"}) {
+  for (const char* const name : {"cpu", "native", "cuda", "tensorrt", "tensorrt-plan"}) {
     CHECK(parse_arguments({"bundle", "a", "--provider", name}).provider == name);
   }
 }

@@ -102,14 +102,19 @@ enum {
   /* The plan that levit-build put into the bundle, in TensorRT itself: no ONNX Runtime is needed.
    * LEVIT_ENVIRONMENT where the bundle has none for this machine, or this library was built without
    * -DLEVIT_TENSORRT=ON. Calls from several threads take turns on the GPU. */
-  LEVIT_PROVIDER_TENSORRT_PLAN = 3
+  LEVIT_PROVIDER_TENSORRT_PLAN = 3,
+  /* Kernels of this library itself, on the CPU, in the best instruction set that it has: no ONNX
+   * Runtime is needed. They take fp32 bundles and int8 ones for CPUs; LEVIT_ARGUMENT for others.
+   * Calls from several threads take turns. */
+  LEVIT_PROVIDER_NATIVE = 4
 };
 
 typedef struct levit_options {
   size_t struct_size;
   levit_provider provider; /* LEVIT_PROVIDER_CPU */
   uint32_t device;         /* index of the GPU: 0 */
-  uint32_t threads;   /* that one call keeps busy on the CPU: 1. They never spin while they wait. */
+  uint32_t threads;   /* that one call keeps busy on the CPU: 1. They never spin while they wait for
+                         a call; with LEVIT_PROVIDER_NATIVE, while it runs, for each other. */
   uint32_t self_test; /* 1: replay the golden images of the bundle, and refuse to open when they
                          differ */
   uint32_t use_built_graph; /* 1: load the graph that levit-build optimised, where it was made for
@@ -140,10 +145,10 @@ typedef struct levit_info {
   const char* arch;           /* "384" */
   const char* precision;      /* "fp32" */
   const char* weights_origin; /* "untrained": the classes mean nothing */
-  const char* provider;       /* "CPUExecutionProvider", or "TensorRT" where it runs its plan */
-  const char* graph;          /* the file that was loaded, "model.onnx" or one below engines/ */
-  const char* note; /* what a user should be told of how it was opened, in one line, or "" */
-  const char* onnxruntime_version; /* "1.31.1"; "" where TensorRT runs its plan */
+  const char* provider; /* "CPUExecutionProvider", "TensorRT" where it runs its plan, or "native" */
+  const char* graph;    /* the file that was loaded, "model.onnx" or one below engines/ */
+  const char* note;     /* what a user should be told of how it was opened, in one line, or "" */
+  const char* onnxruntime_version; /* "1.31.1"; "" where ONNX Runtime does not run it */
   const char* onnxruntime_library; /* path of the file, or "" likewise */
   uint32_t image_size;             /* side of the square that the network sees, in pixels */
   uint32_t classes;
@@ -155,6 +160,8 @@ typedef struct levit_info {
   double golden_share;          /* its largest error, as a share of what rounding explains */
   const char* tensorrt_version; /* "10.13.3.9" where TensorRT runs its plan, else "" */
   const char* tensorrt_library; /* path of the file, or "" likewise */
+  const char* instruction_set;  /* that LEVIT_PROVIDER_NATIVE uses: "amx", "avx512-vnni", "avx512",
+                                   "avx2" or "portable"; "" with the others */
 } levit_info;
 
 LEVIT_EXPORT levit_status levit_get_info(const levit_classifier* classifier, levit_info* info);
