@@ -84,7 +84,7 @@ def candidates(folder: Path, arch: str) -> Iterator[ExportRequest]:
 def logits_of(bundle: Bundle, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Of all images, on ONNX Runtime."""
     images = normalize(pixels, bundle.manifest.preprocessing)
-    with open_runner(bundle) as runner:
+    with open_runner(bundle, engine="onnxruntime") as runner:
         size = runner.batch_sizes.maximum
         return np.concatenate([runner.infer(images[start : start + size]) for start in range(0, len(images), size)])
 

@@ -46,13 +46,13 @@ def rewrite_entry(path: Path, **changes: Any) -> None:
 
 
 def test_the_optimised_graph_is_proven_and_used(bundle_path: Path) -> None:
-    plain = open_runner(bundle_path)
+    plain = open_runner(bundle_path, engine="onnxruntime")
     outcome = build(bundle_path, engine="onnxruntime")
     assert "12 golden images at batch 1, 2, 3" in outcome.entry.verified
     assert sum(outcome.entry.network["operators"].values()) == outcome.entry.network["nodes"]
     assert "HardSwish" not in outcome.entry.network["operators"]  # each is part of something else now
     outcome.bundle.verify()
-    with open_runner(bundle_path) as runner:
+    with open_runner(bundle_path, engine="onnxruntime") as runner:
         assert runner.provenance["graph"] == outcome.entry.files[0]
         assert runner.notes == ()
         images = np.random.default_rng(0).normal(size=(2, 3, 64, 64)).astype(np.float32)
@@ -72,14 +72,14 @@ def test_an_optimised_graph_of_elsewhere_is_not_used_and_that_is_said(
     changes: dict[str, Any], reason: str, built_path: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     rewrite_entry(built_path, **changes)
-    with open_runner(built_path) as runner:
+    with open_runner(built_path, engine="onnxruntime") as runner:
         assert runner.provenance["graph"] == MODEL
         assert reason in runner.notes[0]
     photograph = tmp_path / "photo.png"
     from PIL import Image
 
     Image.new("RGB", (80, 70), (10, 200, 90)).save(photograph)
-    assert classify_main([str(built_path), str(photograph)]) == 0
+    assert classify_main([str(built_path), str(photograph), "--engine", "onnxruntime"]) == 0
     assert reason in capfd.readouterr().err
     assert verify_main([str(built_path), "--engine", "onnxruntime"]) == 0
     assert reason in capfd.readouterr().err
@@ -94,7 +94,7 @@ class Watch:
             print("telemetry", os.environ.get("ORT_DISABLE_TELEMETRY"))
 sys.meta_path.insert(0, Watch())
 from levit_engines import open_runner
-open_runner(Path(sys.argv[1]))
+open_runner(Path(sys.argv[1]), engine="onnxruntime")
 """
 
 
@@ -109,7 +109,7 @@ def test_an_altered_engine_file_is_named(position: int, built_path: Path, capfd:
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     with pytest.raises(BundleError, match=file.name):
-        open_runner(built_path)
+        open_runner(built_path, engine="onnxruntime")
     assert verify_main([str(built_path)]) == 3
     assert file.name in capfd.readouterr().err
 

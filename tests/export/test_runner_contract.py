@@ -16,7 +16,7 @@ import runner_checks as checks
 from levit_deploy.bundle import Bundle, open_bundle
 from levit_deploy.errors import EnvironmentIncompleteError
 from levit_deploy.golden import PHOTOGRAPHS
-from levit_engines import build, open_runner
+from levit_engines import build, default_engine, open_runner
 from levit_engines.bundle_runner import BundleRunner
 from levit_engines.catalogue import CATALOGUE
 from levit_engines.cli import classify
@@ -171,4 +171,4 @@ def test_every_engine_finds_the_same_classes_on_photographs(
 def test_a_bundle_can_be_named_by_its_path(exported: Exporter) -> None:
     bundle = exported(**EXPORTS["dynamic"]).bundle
     with open_runner(Path(bundle.path)) as runner:
-        checks.check_statement(runner, open_bundle(bundle.path), "onnxruntime")
+        checks.check_statement(runner, open_bundle(bundle.path), default_engine(bundle))

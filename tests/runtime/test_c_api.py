@@ -41,7 +41,7 @@ def expected(small_bundle: Path, photographs: list[Path]) -> Any:
     """Logits of the photographs, from Python."""
     bundle = open_bundle(small_bundle)
     contract = bundle.manifest.preprocessing
-    with open_runner(bundle, threads=1) as runner:
+    with open_runner(bundle, engine="onnxruntime", threads=1) as runner:
         return runner.infer(normalize(np.stack([preprocess_file(file, contract) for file in photographs]), contract))
 
 
@@ -215,7 +215,7 @@ def test_pixels_and_uint8_tensors(library: ctypes.CDLL, make_bundle: BundleFacto
     options.self_test = 0
     contract = bundle.manifest.preprocessing
     pixels = np.stack([preprocess_file(file, contract) for file in images[:3]])
-    with open_runner(bundle, threads=1) as runner:
+    with open_runner(bundle, engine="onnxruntime", threads=1) as runner:
         wanted = np.concatenate([runner.infer(pixels[:2]), runner.infer(pixels[[2, 2]])[:1]])
     with levit.Classifier(library, bundle.path, options) as opened:
         assert opened.info().takes_pixels == 1

@@ -103,7 +103,7 @@ def test_the_table_is_drawn_like_levit_classifys(
     runtime: Any, small_bundle: Path, photographs: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = photographs[:2]
-    assert classify.main([str(small_bundle), *map(str, names), "--threads", "1"]) == 0
+    assert classify.main([str(small_bundle), *map(str, names), "--threads", "1", "--engine", "onnxruntime"]) == 0
     drawn = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     shown = runtime.run(small_bundle, *names).stdout.splitlines()
     # Long paths are folded by the one and not by the other: the tables themselves are compared.
