@@ -55,7 +55,8 @@ def fit(
 ) -> dict[str, NDArray[np.float32]]:
     """`parameters` in exactly these shapes, contiguous; 1x1 convolutions become the linear layers that they are.
 
-    Biases of quantised layers have two dimensions more in front, which are left out.
+    Biases of quantised layers have two dimensions more in front, which are left out. The attention bias of a single key
+    may be missing and becomes zero: a softmax over one value is 1, so onnxsim leaves out what goes into it.
 
     Raises BundleError, naming the first one that is missing, left over, or of another shape.
     """
@@ -64,6 +65,9 @@ def fit(
             raise BundleError(f"{name}: the network has no parameter {path}; export it again")
     fitted = {}
     for path, shape in shapes.items():
+        if path not in parameters and _is_for_one_key(path, shape):
+            fitted[path] = np.zeros(shape, np.float32)
+            continue
         if path not in parameters:
             raise BundleError(f"{name}: no constant is the network's parameter {path}; export it again")
         value = parameters[path]
@@ -71,6 +75,10 @@ def fit(
             raise BundleError(f"{name}: {path} has shape {value.shape}, the network's has {shape}; export it again")
         fitted[path] = np.ascontiguousarray(value.reshape(shape))
     return fitted
+
+
+def _is_for_one_key(path: str, shape: tuple[int, ...]) -> bool:
+    return path.endswith(".attention.bias") and shape[-1] == 1
 
 
 def _value(constant: onnx.TensorProto, name: str) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from fixtures_bundle import BundleFactory
 from integer_layers import PHOTOGRAPHS
-from native_kernels import needs_kernels
+from native_kernels import needs_kernels, save_without_bias_of_one_key
 
 from levit_deploy.architectures import VARIANTS
 from levit_deploy.bundle import MODEL, Bundle
@@ -52,6 +52,20 @@ def test_every_variant_is_right_with_every_instruction_set(arch: str, exported: 
     assert supported[-1] == "portable"
     with open_runner(bundle, engine="native") as best:
         assert best.provenance["instruction_set"] == supported[0]
+
+
+def test_a_simplified_graph_lacks_what_one_key_does_not_depend_on(exported: Exporter, tmp_path: Path) -> None:
+    checkpoint = save_without_bias_of_one_key(tmp_path / "weights.safetensors")
+    bundle = exported(checkpoint=checkpoint, image_size=64, batch=(1, 4)).bundle
+    names = {constant.name for constant in onnx.load_model_from_string(bundle.read(MODEL)).graph.initializer}
+    assert "stages.1.downsample.attention.bias" in names
+    assert "stages.2.blocks.0.attention.bias" not in names
+    golden = bundle.golden()
+    images = normalize(golden.images[:4], bundle.manifest.preprocessing)
+    for engine in ("native", "torch-eager"):
+        with open_runner(bundle, engine=engine) as runner:
+            errors = np.abs(runner.infer(images) - golden.logits[:4]).max(axis=1)
+        assert (errors <= np.array(bundle.manifest.golden_tolerance)[:4]).all()
 
 
 @pytest.mark.parametrize("arch", VARIANTS)

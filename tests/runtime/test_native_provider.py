@@ -18,7 +18,7 @@ import onnx
 import pytest
 from fixtures_bundle import BundleFactory
 from levit_documents import python_document, require_alike
-from native_kernels import needs_kernels
+from native_kernels import needs_kernels, save_without_bias_of_one_key
 from numpy.typing import NDArray
 from onnx.external_data_helper import set_external_data
 
@@ -83,6 +83,14 @@ def test_logits_are_those_of_python_to_the_last_bit(
         with native(library, bundle, threads) as opened:
             assert opened.info().golden_images == len(images)  # which it has reproduced
             np.testing.assert_array_equal(opened.logits_of_tensor(images), expected)
+
+
+def test_what_onnxsim_left_out_changes_no_bit(library: ctypes.CDLL, exported: Any, tmp_path: Path) -> None:
+    checkpoint = save_without_bias_of_one_key(tmp_path / "weights.safetensors")
+    bundle = exported(checkpoint=checkpoint, image_size=64, batch=(1, 4)).bundle.path
+    images = golden_images(bundle)
+    with native(library, bundle) as opened:
+        np.testing.assert_array_equal(opened.logits_of_tensor(images), python_logits(bundle, images))
 
 
 def test_levit_run_prints_the_document_of_levit_classify_without_onnxruntime(

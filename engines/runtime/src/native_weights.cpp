@@ -65,6 +65,8 @@ levit_native_parameter NativeWeights::unpack(std::size_t index) {
     const auto inputs = static_cast<std::size_t>(parameter.floats.inputs);
     transpose<float>(parameter.floats.content.data(), inputs, parameter.count / inputs,
                      unpacked.data());
+  } else if (parameter.floats.content.empty()) {
+    std::fill_n(unpacked.begin(), parameter.count, 0.0F);
   } else {
     std::memcpy(unpacked.data(), parameter.floats.content.data(), parameter.floats.content.size());
   }

@@ -110,6 +110,11 @@ bool fits(const OnnxShape& shape, const OnnxShape& wanted) {
   return shape == wanted || shape == before || shape == behind;
 }
 
+// A softmax over one value is 1, so onnxsim leaves out what goes into it.
+bool is_for_one_key(std::string_view path, const OnnxShape& wanted) {
+  return cut(path, ".attention.bias") && wanted.back() == 1;
+}
+
 OnnxParameter fitted(const std::string& path, const OnnxShape& wanted, const Found& found) {
   OnnxShape shape = found.constant->shape;
   if (found.is_factor) std::reverse(shape.begin(), shape.end());
@@ -132,8 +137,13 @@ std::map<std::string, OnnxParameter> read_parameters(const OnnxGraph& graph,
   std::map<std::string, OnnxParameter> parameters;
   for (const auto& [path, wanted] : shapes) {
     const auto constant = found.find(path);
-    if (constant == found.end()) refuse("no constant is the network's parameter " + path);
-    parameters.emplace(path, fitted(path, wanted, constant->second));
+    if (constant != found.end()) {
+      parameters.emplace(path, fitted(path, wanted, constant->second));
+    } else if (is_for_one_key(path, wanted)) {
+      parameters.emplace(path, OnnxParameter{});
+    } else {
+      refuse("no constant is the network's parameter " + path);
+    }
   }
   return parameters;
 }

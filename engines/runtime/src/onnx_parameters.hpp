@@ -13,8 +13,8 @@ namespace levit {
 // Float32, somewhere in the bytes of the model: at any address. The weights of a product lie as
 // (inputs, outputs), those of a linear layer as (outputs, inputs).
 struct OnnxParameter {
-  std::string_view content;
-  std::int64_t inputs = 0;  // of a product, else 0
+  std::string_view content;  // none: zeros
+  std::int64_t inputs = 0;   // of a product, else 0
 };
 
 using ParameterShapes = std::map<std::string, OnnxShape, std::less<>>;
@@ -24,7 +24,7 @@ using ParameterShapes = std::map<std::string, OnnxShape, std::less<>>;
 // lie; 1x1 convolutions and biases with dimensions of one are taken for what they are. Constants of
 // whole numbers are passed by, and those called as one of `others`. Throws Error(input), naming the
 // constant, when one is not float32, not in the file, or not the network's; and the parameter that
-// has none.
+// has none, unless nothing depends on it: the attention bias of a single key.
 std::map<std::string, OnnxParameter> read_parameters(const OnnxGraph& graph,
                                                      const ParameterShapes& shapes,
                                                      const std::set<std::string_view>& others);

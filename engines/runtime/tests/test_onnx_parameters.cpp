@@ -76,6 +76,17 @@ TEST_CASE("onnx parameters: weights of products are turned round") {
         Values{large});
 }
 
+TEST_CASE("onnx parameters: the attention bias of a single key may be missing") {
+  CHECK(read(weight, {{"a.x.weight", {2, 3}}, {"b.attention.bias", {2, 4, 1}}}) ==
+        Values{weights, std::vector<float>(8)});
+  for (const levit::ParameterShapes& wanted :
+       {levit::ParameterShapes{{"b.attention.bias", {2, 4, 2}}},
+        levit::ParameterShapes{{"b.shift.bias", {2, 4, 1}}}}) {
+    CHECK(refusal([&] { read("", wanted); }) ==
+          "no constant is the network's parameter " + wanted.begin()->first);
+  }
+}
+
 TEST_CASE("onnx parameters: dimensions of one around a shape say nothing") {
   CHECK(read(floats("a.x.weight", {2, 3, 1, 1}, weights) + bias) == expected);
   CHECK(read(weight + floats("a.x.bias", {2, 1, 1}, {7, 8})) == expected);
