@@ -36,6 +36,7 @@ class ProcessCost:
     cpu_s: float
     peak_rss_bytes: int
     stdout: str
+    stderr: str
 
 
 def run_measured(command: Sequence[str], folder: Path) -> ProcessCost:
@@ -56,14 +57,15 @@ def run_measured(command: Sequence[str], folder: Path) -> ProcessCost:
         child.returncode = os.waitstatus_to_exitcode(status)
         stdout.seek(0)
         stderr.seek(0)
+        said = stderr.read().decode(errors="replace")
         if child.returncode:
-            last_words = stderr.read().decode(errors="replace").strip()[-1000:]
-            raise BenchmarkError(f"{shlex.join(command)}: exit code {child.returncode}: {last_words}")
+            raise BenchmarkError(f"{shlex.join(command)}: exit code {child.returncode}: {said.strip()[-1000:]}")
         return ProcessCost(
             wall_s=wall_s,
             cpu_s=usage.ru_utime + usage.ru_stime,
             peak_rss_bytes=usage.ru_maxrss * _RSS_UNIT_BYTES,
             stdout=stdout.read().decode(),
+            stderr=said,
         )
 
 
