@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 OK, FAILED, ARGUMENT, INPUT, ENVIRONMENT, MEMORY = range(6)
-CPU, CUDA, TENSORRT, TENSORRT_PLAN, NATIVE = range(5)
+CPU, CUDA, TENSORRT, TENSORRT_PLAN, NATIVE, FASTEST = range(6)
 NO_IMAGE = ctypes.c_size_t(-1).value
 
 FUNCTIONS = (

@@ -13,8 +13,8 @@ SAME_KERNELS = 1e-6  # relative; kernels of one thread and of several add in ano
 
 
 def python_document(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
-    """The document of levit-classify with these arguments, in ONNX Runtime on one thread."""
-    assert classify.main(["--engine", "onnxruntime", *map(str, arguments), "--json", "--threads", "1"]) == 0
+    """The document of levit-classify with these arguments, on one thread."""
+    assert classify.main([*map(str, arguments), "--json", "--threads", "1"]) == 0
     document: dict[str, Any] = json.loads(capsys.readouterr().out)
     return document
 

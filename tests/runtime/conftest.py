@@ -41,6 +41,10 @@ class Runtime:
         defaults: dict[str, Any] = {"capture_output": True, "text": True, "check": False, "timeout": 120}
         return subprocess.run([str(word) for word in command], **(defaults | options))
 
+    def run_in_onnxruntime(self, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+        """levit-run with these arguments, and in ONNX Runtime on every CPU."""
+        return self.run(*arguments, "--provider", "cpu", **options)
+
 
 def cannot_build() -> str | None:
     """What keeps the runtime from being built here, and how to mend it, or None."""

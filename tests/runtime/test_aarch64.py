@@ -17,6 +17,7 @@ from levit_export.request import Precision
 
 TOOLS = ("aarch64-linux-gnu-g++", "qemu-aarch64-static", "unshare")
 LIBRARY = "LEVIT_AARCH64_ONNXRUNTIME"
+IN_ONNXRUNTIME = ("--engine", "onnxruntime")
 # ONNX Runtime reads there what processor it is on, which is not the emulated one, and crashes.
 HIDDEN = "mount -t tmpfs none /sys && exec qemu-aarch64-static"
 
@@ -48,7 +49,9 @@ def test_golden_images_and_photographs_give_what_they_give_here(
     """It opens only when it reproduces all golden images; so do the photographs, decoded and resized there."""
     shown = emulated(small_bundle, *photographs, "--json")
     assert shown.returncode == 0, shown.stderr
-    require_alike(json.loads(shown.stdout), python_document(capsys, small_bundle, *photographs), tolerance=1e-5)
+    require_alike(
+        json.loads(shown.stdout), python_document(capsys, small_bundle, *photographs, *IN_ONNXRUNTIME), tolerance=1e-5
+    )
 
 
 @pytest.mark.slow
@@ -57,7 +60,7 @@ def test_the_kernels_of_our_own_give_what_they_give_here(
 ) -> None:
     shown = emulated(small_bundle, *photographs, "--json", "--provider", "native")
     assert shown.returncode == 0, shown.stderr
-    expected = {**python_document(capsys, small_bundle, *photographs), "engine": "native"}
+    expected = {**python_document(capsys, small_bundle, *photographs, *IN_ONNXRUNTIME), "engine": "native"}
     require_alike(json.loads(shown.stdout), expected, tolerance=1e-5)
 
 
@@ -71,7 +74,7 @@ def test_integers_give_the_same_classes_there(
     shown = emulated(bundle, *photographs, "--json")
     assert shown.returncode == 0, shown.stderr
     there = [image["top"][0] for image in json.loads(shown.stdout)["images"]]
-    here = [image["top"][0] for image in python_document(capsys, bundle, *photographs)["images"]]
+    here = [image["top"][0] for image in python_document(capsys, bundle, *photographs, *IN_ONNXRUNTIME)["images"]]
     assert [best["class"] for best in there] == [best["class"] for best in here]
     assert [best["probability"] for best in there] == pytest.approx([best["probability"] for best in here], rel=0.15)
 

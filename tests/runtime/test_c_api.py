@@ -30,18 +30,27 @@ def library(runtime: Any) -> ctypes.CDLL:
     return levit.load(runtime.library)
 
 
+@pytest.fixture(scope="module", params=["onnxruntime", "native"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Python's name of what runs the network."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def classifier(library: ctypes.CDLL, small_bundle: Path) -> Iterator[levit.Classifier]:
-    with levit.Classifier(library, small_bundle) as opened:
+def classifier(engine: str, library: ctypes.CDLL, small_bundle: Path) -> Iterator[levit.Classifier]:
+    options = levit.default_options(library)
+    assert options.provider == levit.FASTEST
+    options.provider = levit.NATIVE if engine == "native" else levit.CPU
+    with levit.Classifier(library, small_bundle, options) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def expected(small_bundle: Path, photographs: list[Path]) -> Any:
+def expected(engine: str, small_bundle: Path, photographs: list[Path]) -> Any:
     """Logits of the photographs, from Python."""
     bundle = open_bundle(small_bundle)
     contract = bundle.manifest.preprocessing
-    with open_runner(bundle, engine="onnxruntime", threads=1) as runner:
+    with open_runner(bundle, engine=engine, threads=1) as runner:
         return runner.infer(normalize(np.stack([preprocess_file(file, contract) for file in photographs]), contract))
 
 
@@ -101,18 +110,19 @@ def test_errors_belong_to_their_thread(library: ctypes.CDLL, classifier: levit.C
     assert b"not an image" in library.levit_last_error()
 
 
-def test_it_says_what_it_opened(classifier: levit.Classifier, small_bundle: Path) -> None:
+def test_it_says_what_it_opened(engine: str, classifier: levit.Classifier, small_bundle: Path) -> None:
     manifest = open_bundle(small_bundle).manifest
     info = classifier.info()
     assert info.name.decode() == manifest.name
     assert info.arch == b"128S"
     assert info.weights_origin == b"untrained"
-    assert info.provider == b"CPUExecutionProvider"
+    assert info.provider == (b"native" if engine == "native" else b"CPUExecutionProvider")
     assert info.graph == b"model.onnx"
     assert (info.image_size, info.classes, info.batch_minimum, info.batch_maximum) == (32, 1000, 1, 4)
     assert info.golden_images == 12
     assert 0 < info.golden_share <= 1
-    assert Path(info.onnxruntime_library.decode()).name.startswith("libonnxruntime.so")
+    in_onnxruntime = Path(info.onnxruntime_library.decode()).name.startswith("libonnxruntime.so")
+    assert in_onnxruntime == (engine == "onnxruntime")
 
 
 def test_the_failed_image_is_told(classifier: levit.Classifier, photographs: list[Path]) -> None:

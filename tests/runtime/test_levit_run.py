@@ -25,29 +25,47 @@ from levit_engines import build
 from levit_engines.cli import classify
 from levit_export.request import Precision, Target
 
+# What both languages call what runs the network: of levit-run, of levit-classify, and nothing, the fastest.
+NAMES = {
+    "onnxruntime": (["--provider", "cpu"], ["--engine", "onnxruntime"]),
+    "native": (["--provider", "native"], ["--engine", "native"]),
+    "default": ([], []),
+}
+
 
 @pytest.mark.slow
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES.keys())
 @pytest.mark.parametrize("arch", VARIANTS)
 def test_every_variant_gives_the_document_of_levit_classify(
-    arch: str, runtime: Any, exported: Any, photographs: list[Path], capsys: pytest.CaptureFixture[str]
+    arch: str,
+    names: tuple[list[str], list[str]],
+    runtime: Any,
+    exported: Any,
+    photographs: list[Path],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     bundle = exported(arch=arch, image_size=32, simplify=False, batch=(1, 4)).bundle.path
-    shown = runtime.run(bundle, *photographs, "--json", "--top-k", "7")
+    shown = runtime.run(bundle, *photographs, "--json", "--top-k", "7", *names[0])
     assert shown.returncode == 0, shown.stderr
-    require_alike(json.loads(shown.stdout), python_document(capsys, bundle, *photographs, "--top-k", "7"))
+    require_alike(json.loads(shown.stdout), python_document(capsys, bundle, *photographs, "--top-k", "7", *names[1]))
     assert shown.stderr.count("\n") == 1
     assert "untrained weights, the probabilities mean nothing" in shown.stderr
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES.keys())
 def test_int8_gives_the_document_of_levit_classify(
-    runtime: Any, exported: Any, photographs: list[Path], capsys: pytest.CaptureFixture[str]
+    names: tuple[list[str], list[str]],
+    runtime: Any,
+    exported: Any,
+    photographs: list[Path],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     calibration = photographs[0].parent
     bundle = exported(arch="128S", image_size=64, precision=Precision.INT8, calibration=calibration).bundle.path
-    shown = runtime.run(bundle, *photographs, "--json")
+    shown = runtime.run(bundle, *photographs, "--json", *names[0])
     assert shown.returncode == 0, shown.stderr
-    require_alike(json.loads(shown.stdout), python_document(capsys, bundle, *photographs))
+    require_alike(json.loads(shown.stdout), python_document(capsys, bundle, *photographs, *names[1]))
 
 
 @pytest.mark.slow
@@ -99,17 +117,23 @@ def test_the_document_is_written_like_pythons(
     assert text == json.dumps(document, indent=2, ensure_ascii=True) + "\n"
 
 
+@pytest.mark.parametrize(("provider", "engine"), [("cpu", "onnxruntime"), ("native", "native")])
 def test_the_table_is_drawn_like_levit_classifys(
-    runtime: Any, small_bundle: Path, photographs: list[Path], capsys: pytest.CaptureFixture[str]
+    provider: str,
+    engine: str,
+    runtime: Any,
+    small_bundle: Path,
+    photographs: list[Path],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     names = photographs[:2]
-    assert classify.main([str(small_bundle), *map(str, names), "--threads", "1", "--engine", "onnxruntime"]) == 0
+    assert classify.main([str(small_bundle), *map(str, names), "--threads", "1", "--engine", engine]) == 0
     drawn = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-    shown = runtime.run(small_bundle, *names).stdout.splitlines()
+    shown = runtime.run(small_bundle, *names, "--provider", provider).stdout.splitlines()
     # Long paths are folded by the one and not by the other: the tables themselves are compared.
     table = [line for line in drawn if line and line[0] in "┏┃┡│└"]
     assert [line for line in shown if line[0] in "┏┃┡│└"] == table
-    assert drawn[-1] == shown[-1] == "engine onnxruntime, device cpu, threads 1"
+    assert drawn[-1] == shown[-1] == f"engine {engine}, device cpu, threads 1"
 
 
 def test_a_folder_stands_for_its_images(runtime: Any, small_bundle: Path, photographs: list[Path]) -> None:
@@ -189,10 +213,10 @@ class TestBuiltGraph:
     def test_it_is_used_and_agrees(
         self, built: Path, runtime: Any, small_bundle: Path, photographs: list[Path]
     ) -> None:
-        shown = runtime.run(built, *photographs, "--json")
+        shown = runtime.run_in_onnxruntime(built, *photographs, "--json")
         assert shown.returncode == 0, shown.stderr
         assert "note:" not in shown.stderr
-        plain = json.loads(runtime.run(small_bundle, *photographs, "--json").stdout)
+        plain = json.loads(runtime.run_in_onnxruntime(small_bundle, *photographs, "--json").stdout)
         require_alike(json.loads(shown.stdout), {**plain, "bundle": str(built)})
 
     @pytest.mark.parametrize(
@@ -209,7 +233,7 @@ class TestBuiltGraph:
         manifest = json.loads(file.read_text())
         manifest["engines"]["onnxruntime"][place] |= value
         file.write_text(json.dumps(manifest))
-        shown = runtime.run(built, photographs[0])
+        shown = runtime.run_in_onnxruntime(built, photographs[0])
         assert shown.returncode == 0
         assert shown.stderr.startswith(f"note: the optimised graph of the bundle is not used, {reason}")
 
@@ -217,7 +241,7 @@ class TestBuiltGraph:
         for name in open_bundle(built).manifest.engines["onnxruntime"].files:
             content = (built / name).read_bytes()
             (built / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-            shown = runtime.run(built, photographs[0])
+            shown = runtime.run_in_onnxruntime(built, photographs[0])
             assert shown.returncode == 3
             assert f"{name}: altered" in shown.stderr
             (built / name).write_bytes(content)
@@ -232,14 +256,14 @@ class TestBuiltGraph:
         """The note says what the runtime found here; Python wrote what it found into the manifest."""
         (found,) = edit_engine(built, lambda entry: [entry[place].pop(name)])
         assert found
-        shown = runtime.run(built, photographs[0])
+        shown = runtime.run_in_onnxruntime(built, photographs[0])
         assert f"it was made for {name} nothing, here is {found}: ONNX Runtime optimises" in shown.stderr
 
     def test_without_an_instruction_set_it_is_not_used(
         self, built: Path, runtime: Any, photographs: list[Path]
     ) -> None:
         edit_engine(built, lambda entry: entry["requirements"].update({"instruction set": ""}))
-        shown = runtime.run(built, photographs[0])
+        shown = runtime.run_in_onnxruntime(built, photographs[0])
         assert shown.returncode == 0
         assert "is not used, it was made for instruction set nothing, here is " in shown.stderr
 
@@ -248,7 +272,7 @@ class TestBuiltGraph:
     ) -> None:
         weights = built / edit_engine(built, lambda entry: entry["files"].pop())
         assert weights.name == "weights.bin"
-        shown = runtime.run(built, photographs[0], cwd=weights.parent)
+        shown = runtime.run_in_onnxruntime(built, photographs[0], cwd=weights.parent)
         assert shown.returncode == 0
         assert "it keeps weights in 'weights.bin', which manifest.json does not list with it" in shown.stderr
 
@@ -260,11 +284,11 @@ class TestBuiltGraph:
         model.graph.node[0].op_type = "Unknown"
         for content, said in ((model.SerializeToString(), "refuses it ("), (b"no model", "not an ONNX model")):
             replace_member(built, graph, content)
-            shown = runtime.run(built, photographs[0], "--json")
+            shown = runtime.run_in_onnxruntime(built, photographs[0], "--json")
             assert shown.returncode == 0, shown.stderr
             assert shown.stderr.startswith("note: the optimised graph of the bundle is not used, ")
             assert said in shown.stderr.splitlines()[0]
-            plain = json.loads(runtime.run(small_bundle, photographs[0], "--json").stdout)
+            plain = json.loads(runtime.run_in_onnxruntime(small_bundle, photographs[0], "--json").stdout)
             require_alike(json.loads(shown.stdout), {**plain, "bundle": str(built)})
 
     def test_the_note_is_one_line_whatever_the_folder_is_called(
@@ -273,7 +297,7 @@ class TestBuiltGraph:
         edit_engine(built, lambda entry: entry["requirements"].update(architecture="two\nlines"))
         odd = built.with_name("od\nd\x1b[2J")
         built.rename(odd)
-        shown = runtime.run(odd, photographs[0])
+        shown = runtime.run_in_onnxruntime(odd, photographs[0])
         assert shown.returncode == 0
         notes = shown.stderr.splitlines()
         assert len(notes) == 2  # the other is of untrained weights

@@ -103,7 +103,7 @@ def test_levit_run_prints_the_document_of_levit_classify_without_onnxruntime(
     found = json.loads(shown.stdout)
     assert (found["engine"], found["device"]) == ("native", "cpu")
     require_alike(found, python_document(capsys, small_bundle, *photographs, "--engine", "native"))
-    assert runtime.run(small_bundle, photographs[0], env=environment).returncode == 4
+    assert runtime.run_in_onnxruntime(small_bundle, photographs[0], env=environment).returncode == 4
 
 
 def test_the_self_test_passes_at_every_batch_size(runtime: Any, small_bundle: Path) -> None:
@@ -120,7 +120,9 @@ def test_it_says_what_it_opened(library: ctypes.CDLL, small_bundle: Path) -> Non
         assert info.instruction_set.decode() == runner.provenance["instruction_set"]
         assert {info.onnxruntime_version, info.onnxruntime_library, info.tensorrt_version} == {b""}
         assert (info.batch_minimum, info.batch_maximum) == (1, 4)
-    with levit.Classifier(library, small_bundle) as opened:
+    options = levit.default_options(library)
+    options.provider = levit.CPU
+    with levit.Classifier(library, small_bundle, options) as opened:
         assert opened.info().instruction_set == b""
 
 
@@ -135,10 +137,11 @@ def test_a_program_from_before_it_is_served(library: ctypes.CDLL, small_bundle: 
     assert older.tensorrt_library == b""
 
 
-def test_eight_threads_get_what_one_gets(library: ctypes.CDLL, small_bundle: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_eight_threads_get_what_one_gets(threads: int, library: ctypes.CDLL, small_bundle: Path) -> None:
     images = golden_images(small_bundle)
     expected = python_logits(small_bundle, images)
-    with native(library, small_bundle, threads=2) as opened, ThreadPoolExecutor(THREADS) as pool:
+    with native(library, small_bundle, threads) as opened, ThreadPoolExecutor(THREADS) as pool:
 
         def is_right(turn: int) -> bool:
             first, count = turn % 9, 1 + turn % 4

@@ -81,7 +81,7 @@ def supported_instruction_sets(library: ctypes.CDLL) -> tuple[str, ...]:
 
 
 class Network:
-    """A network in the library; calls from several threads take turns."""
+    """A network in the library. Calls from several threads run at the same time if it has one thread, else in turns."""
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from levit_engines.native.library import Network
 
 
 class NativeRunner(BundleRunner):
-    """A network in the library. Safe to call from several threads, which take turns."""
+    """A network in the library. Calls from several threads run at the same time if it has one thread, else in turns."""
 
     def __init__(
         self,

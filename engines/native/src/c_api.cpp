@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include "fused_network.hpp"
@@ -17,7 +16,6 @@ struct levit_native_network {
       : network(kernels, options, parameters) {}
 
   Network network;
-  std::mutex turn;
 };
 
 namespace {
@@ -76,17 +74,13 @@ const char* levit_native_instruction_set(const levit_native_network* network) {
 
 std::int32_t levit_native_run(levit_native_network* network, const float* images, std::size_t batch,
                               float* logits, char* message, std::size_t message_size) {
-  return guarded(message, message_size, [&] {
-    const std::lock_guard<std::mutex> turn(network->turn);
-    network->network.run(images, batch, logits);
-  });
+  return guarded(message, message_size, [&] { network->network.run(images, batch, logits); });
 }
 
 std::int32_t levit_native_run_pixels(levit_native_network* network, const std::uint8_t* pixels,
                                      const float* normalized, std::size_t batch, float* logits,
                                      char* message, std::size_t message_size) {
   return guarded(message, message_size, [&] {
-    const std::lock_guard<std::mutex> turn(network->turn);
     network->network.run(levit::native::Pixels{pixels, normalized}, batch, logits);
   });
 }

@@ -59,7 +59,7 @@ Network::Network(const Kernels& kernels, const levit_native_options& options,
       image_size_((check(options), options.image_size)),
       key_width_(options.key_width),
       classes_(options.classes),
-      pool_(options.threads) {
+      workspaces_(options.threads) {
   int inputs = channels;
   for (const int divisor : stem_divisors) {
     const int outputs = options.widths[0] / divisor;
@@ -125,21 +125,21 @@ void Network::add_mlp(Attention attention, int width, Parameters& parameters) {
   blocks_.push_back({std::move(attention), std::move(expand), std::move(contract)});
 }
 
-void Network::reserve(int batch) {
-  if (batch <= reserved_) return;
-  reserved_ = 0;
-  activations_.clear();
+void Network::reserve(Workspace& work, int batch) const {
+  if (batch <= work.reserved) return;
+  work.reserved = 0;
+  work.arena.clear();
   const auto images = static_cast<std::size_t>(batch);
-  feature_maps_.clear();
+  work.feature_maps.clear();
   for (std::size_t layer = 0; layer < stem_.size(); ++layer) {
-    feature_maps_.push_back(activations_.take(
-        images * area(1, (image_size_ >> layer) + 2 * rim, pixel_widths_[layer])));
+    work.feature_maps.push_back(
+        work.arena.take(images * area(1, (image_size_ >> layer) + 2 * rim, pixel_widths_[layer])));
   }
   std::size_t tokens = area(1, image_size_ / patch, spaced(stem_.back().columns()));
   std::size_t picked = 0, queries = 0, heads = 0, mixed = 0, hidden = 0, scratch = 0;
   std::size_t prepared = head_.prepared_floats(batch);
   for (std::size_t layer = 0; layer < stem_.size(); ++layer) {
-    const int side = image_size_ >> (layer + 1), groups = stem_groups(layer);
+    const int side = image_size_ >> (layer + 1), groups = stem_groups(work, layer);
     scratch = std::max(scratch, static_cast<std::size_t>((side + groups - 1) / groups) *
                                     stem_[layer].prepared_floats(side));
   }
@@ -164,60 +164,63 @@ void Network::reserve(int batch) {
     if (attention.shrinks())
       prepared = std::max(prepared, attention.query.prepared_floats(queries_at_once));
   }
-  tokens_ = activations_.take(images * tokens);
-  picked_ = activations_.take(images * picked);
-  queries_ = activations_.take(images * queries);
-  heads_ = activations_.take(images * heads);
-  mixed_ = activations_.take(images * mixed);
-  prepared_ = activations_.take(prepared);
-  hidden_ = activations_.take(images * hidden);
-  mean_ = activations_.take(images * static_cast<std::size_t>(spaced(head_.depth())));
-  logits_ = activations_.take(images * static_cast<std::size_t>(head_.columns()));
-  scratch_.clear();
-  for (int thread = 0; thread < pool_.threads(); ++thread)
-    scratch_.push_back(activations_.take(scratch));
-  reserved_ = batch;
+  work.tokens = work.arena.take(images * tokens);
+  work.picked = work.arena.take(images * picked);
+  work.queries = work.arena.take(images * queries);
+  work.heads = work.arena.take(images * heads);
+  work.mixed = work.arena.take(images * mixed);
+  work.prepared = work.arena.take(prepared);
+  work.hidden = work.arena.take(images * hidden);
+  work.mean = work.arena.take(images * static_cast<std::size_t>(spaced(head_.depth())));
+  work.logits = work.arena.take(images * static_cast<std::size_t>(head_.columns()));
+  work.scratch.clear();
+  for (int thread = 0; thread < work.pool.threads(); ++thread)
+    work.scratch.push_back(work.arena.take(scratch));
+  work.reserved = batch;
 }
 
 template <class Read>
-void Network::run_all(std::size_t batch, float* logits, const Read& read) {
+void Network::run_all(std::size_t batch, float* logits, const Read& read) const {
   if (batch == 0) return;
-  reserve(static_cast<int>(std::min<std::size_t>(batch, most_at_once)));
-  pool_.begin();
+  const Workspaces::Lease lease(workspaces_);
+  Workspace& work = *lease;
+  reserve(work, static_cast<int>(std::min<std::size_t>(batch, most_at_once)));
+  work.pool.begin();
   // As even as can be: a last part of one image would waste what the others gain.
   const std::size_t parts = (batch + most_at_once - 1) / most_at_once;
   for (std::size_t part = 0; part < parts; ++part) {
     const std::size_t first = batch * part / parts;
     const int count = static_cast<int>(batch * (part + 1) / parts - first);
-    read(first, count);
-    run_stem(count);
-    run_blocks(count);
-    run_head(count, logits + first * static_cast<std::size_t>(classes_));
+    read(work, first, count);
+    run_stem(work, count);
+    run_blocks(work, count);
+    run_head(work, count, logits + first * static_cast<std::size_t>(classes_));
   }
-  pool_.end();
+  work.pool.end();
 }
 
-void Network::run(const float* images, std::size_t batch, float* logits) {
-  run_all(batch, logits, [&](std::size_t first, int count) {
-    copy_images(images + first * area(1, image_size_, channels), count);
+void Network::run(const float* images, std::size_t batch, float* logits) const {
+  run_all(batch, logits, [&](Workspace& work, std::size_t first, int count) {
+    copy_images(work, images + first * area(1, image_size_, channels), count);
   });
 }
 
-void Network::run(const Pixels& pixels, std::size_t batch, float* logits) {
-  run_all(batch, logits, [&](std::size_t first, int count) {
-    copy_pixels({pixels.first + first * area(1, image_size_, channels), pixels.normalized}, count);
+void Network::run(const Pixels& pixels, std::size_t batch, float* logits) const {
+  run_all(batch, logits, [&](Workspace& work, std::size_t first, int count) {
+    copy_pixels(work, {pixels.first + first * area(1, image_size_, channels), pixels.normalized},
+                count);
   });
 }
 
-void Network::copy_images(const float* images, int batch) {
+void Network::copy_images(Workspace& work, const float* images, int batch) const {
   const int side = image_size_, wide = side + 2 * rim;
-  pool_.run(batch * side, [&](int piece, int) {
+  work.pool.run(batch * side, [&](int piece, int) {
     const int image = piece / side, y = piece % side;
     const float* red = images + area(image, side, channels) + static_cast<std::size_t>(y * side);
     const float* green = red + area(1, side, 1);
     const float* blue = green + area(1, side, 1);
     float* to =
-        feature_maps_[0] + area(image, wide, channels) + ((y + rim) * wide + rim) * channels;
+        work.feature_maps[0] + area(image, wide, channels) + ((y + rim) * wide + rim) * channels;
     for (int x = 0; x < side; ++x, to += channels) {
       to[0] = red[x];
       to[1] = green[x];
@@ -226,13 +229,13 @@ void Network::copy_images(const float* images, int batch) {
   });
 }
 
-void Network::copy_pixels(const Pixels& pixels, int batch) {
+void Network::copy_pixels(Workspace& work, const Pixels& pixels, int batch) const {
   const int side = image_size_, wide = side + 2 * rim;
-  pool_.run(batch * side, [&](int piece, int) {
+  work.pool.run(batch * side, [&](int piece, int) {
     const int image = piece / side, y = piece % side;
     const std::uint8_t* from = pixels.first + area(image, side, channels) + y * side * channels;
     float* to =
-        feature_maps_[0] + area(image, wide, channels) + ((y + rim) * wide + rim) * channels;
+        work.feature_maps[0] + area(image, wide, channels) + ((y + rim) * wide + rim) * channels;
     for (int x = 0; x < side; ++x, to += channels, from += channels) {
       for (int channel = 0; channel < channels; ++channel) {
         to[channel] = pixels.normalized[channel * bytes + from[channel]];
@@ -241,24 +244,24 @@ void Network::copy_pixels(const Pixels& pixels, int batch) {
   });
 }
 
-void Network::run_stem(int batch) {
+void Network::run_stem(Workspace& work, int batch) const {
   for (std::size_t layer = 0; layer < stem_.size(); ++layer) {
     if (stem_[layer].products().prepare == nullptr) {
-      convolve(layer, batch);
+      convolve(work, layer, batch);
     } else {
-      prepare_and_convolve(layer, batch);
+      prepare_and_convolve(work, layer, batch);
     }
   }
 }
 
-Network::Convolution Network::convolution(std::size_t layer) {
+Network::Convolution Network::convolution(const Workspace& work, std::size_t layer) const {
   const bool is_last = layer + 1 == stem_.size();
   const int result_rim = is_last ? 0 : rim, side = image_size_ >> (layer + 1);
   const int result_pixel = is_last ? spaced(stem_[layer].columns()) : stem_[layer].columns();
-  return {feature_maps_[layer],
+  return {work.feature_maps[layer],
           (image_size_ >> layer) + 2 * rim,
           pixel_widths_[layer],
-          is_last ? tokens_ : feature_maps_[layer + 1],
+          is_last ? work.tokens : work.feature_maps[layer + 1],
           side,
           result_rim,
           result_pixel,
@@ -278,12 +281,12 @@ Grid Network::Convolution::result(int image, int y) const {
           result_pixel};
 }
 
-void Network::convolve(std::size_t layer, int batch) {
+void Network::convolve(Workspace& work, std::size_t layer, int batch) const {
   const Linear& weights = stem_[layer];
-  const Convolution at = convolution(layer);
+  const Convolution at = convolution(work, layer);
   // As many rows of pixels as there may be for one panel of weights, which then stays in a cache.
   const int groups = std::min(at.side, stem_pieces / weights.panels() + 1);
-  pool_.run(batch * weights.panels() * groups, [&](int piece, int) {
+  work.pool.run(batch * weights.panels() * groups, [&](int piece, int) {
     const int group = piece % groups, panel = piece / groups % weights.panels();
     const int image = piece / groups / weights.panels();
     for (int y = at.side * group / groups; y < at.side * (group + 1) / groups; ++y) {
@@ -295,15 +298,15 @@ void Network::convolve(std::size_t layer, int batch) {
 }
 
 // A piece prepares its rows for all panels.
-void Network::prepare_and_convolve(std::size_t layer, int batch) {
+void Network::prepare_and_convolve(Workspace& work, std::size_t layer, int batch) const {
   const Linear& weights = stem_[layer];
-  const Convolution at = convolution(layer);
+  const Convolution at = convolution(work, layer);
   const std::size_t line = weights.prepared_floats(at.side);
-  const int groups = stem_groups(layer);
-  pool_.run(batch * groups, [&](int piece, int thread) {
+  const int groups = stem_groups(work, layer);
+  work.pool.run(batch * groups, [&](int piece, int thread) {
     const int group = piece % groups, image = piece / groups;
     const int first = at.side * group / groups, end = at.side * (group + 1) / groups;
-    float* const prepared = scratch_[static_cast<std::size_t>(thread)];
+    float* const prepared = work.scratch[static_cast<std::size_t>(thread)];
     const auto prepared_line = [&](int y) {
       return prepared + static_cast<std::size_t>(y - first) * line;
     };
@@ -322,44 +325,45 @@ void Network::prepare_and_convolve(std::size_t layer, int batch) {
 }
 
 // Of the rows of pixels: pieces for every thread, and few enough to stay in the second cache.
-int Network::stem_groups(std::size_t layer) const {
+int Network::stem_groups(const Workspace& work, std::size_t layer) const {
   const int side = image_size_ >> (layer + 1);
   const std::size_t line = stem_[layer].prepared_floats(side);
   const int cached = static_cast<int>(static_cast<std::size_t>(side) * line / cached_floats) + 1;
-  return std::min(side, std::max(cached, 2 * pool_.threads()));
+  return std::min(side, std::max(cached, 2 * work.pool.threads()));
 }
 
 // The tokens at even rows and columns, side by side.
-void Network::pick_queries(const Attention& attention, int width, int batch) {
+void Network::pick_queries(Workspace& work, const Attention& attention, int width,
+                           int batch) const {
   const int side = attention.query_side, step = spaced(width);
-  pool_.run(batch * side, [&](int piece, int) {
+  work.pool.run(batch * side, [&](int piece, int) {
     const int image = piece / side, y = piece % side;
-    const float* from = tokens_ + area(image, attention.key_side, step) +
+    const float* from = work.tokens + area(image, attention.key_side, step) +
                         static_cast<std::size_t>(stride * y * attention.key_side * step);
-    float* to = picked_ + area(image, side, step) + static_cast<std::size_t>(y * side * step);
+    float* to = work.picked + area(image, side, step) + static_cast<std::size_t>(y * side * step);
     for (int x = 0; x < side; ++x) std::copy_n(from + stride * x * step, width, to + x * step);
   });
 }
 
-void Network::attend(const Attention& attention, int batch) {
+void Network::attend(Workspace& work, const Attention& attention, int batch) const {
   const int head_width = attention.head_width(), row = spaced(attention.heads * head_width);
   const int result_row = spaced(attention.heads * attention.value_width),
             queries = attention.queries();
   const int query_row = attention.shrinks() ? spaced(attention.query.columns()) : row;
   int parts = 1;  // of the queries: heads alone may be too few to share
-  while (pool_.threads() > 1 && batch * attention.heads * parts < 4 * pool_.threads() &&
+  while (work.pool.threads() > 1 && batch * attention.heads * parts < 4 * work.pool.threads() &&
          queries / (parts + 1) >= kernels_.tile_rows) {
     ++parts;
   }
-  pool_.run(batch * attention.heads * parts, [&](int piece, int thread) {
+  work.pool.run(batch * attention.heads * parts, [&](int piece, int thread) {
     const int part = piece % parts, number = piece / parts % attention.heads,
               image = piece / parts / attention.heads;
-    const float* first = heads_ + area(image, attention.key_side, row) + number * head_width;
+    const float* first = work.heads + area(image, attention.key_side, row) + number * head_width;
     AttentionHead head{};
     head.query_stride = query_row;
     if (attention.shrinks()) {
-      head.queries =
-          queries_ + area(image, attention.query_side, query_row) + number * attention.key_width;
+      head.queries = work.queries + area(image, attention.query_side, query_row) +
+                     number * attention.key_width;
       head.keys = first;
     } else {
       head.queries = first;
@@ -374,56 +378,56 @@ void Network::attend(const Attention& attention, int batch) {
                                      static_cast<std::size_t>(queries) *
                                      static_cast<std::size_t>(padded(attention.keys()));
     head.result = {
-        mixed_ + area(image, attention.query_side, result_row) + number * attention.value_width,
+        work.mixed + area(image, attention.query_side, result_row) + number * attention.value_width,
         result_row};
     kernels_.attend(head, queries * part / parts, queries * (part + 1) / parts,
-                    scratch_[static_cast<std::size_t>(thread)]);
+                    work.scratch[static_cast<std::size_t>(thread)]);
   });
 }
 
-void Network::run_blocks(int batch) {
+void Network::run_blocks(Workspace& work, int batch) const {
   int width = stem_.back().columns();
   for (const Block& block : blocks_) {
     const Attention& attention = block.attention;
     const int queries = batch * attention.queries(), keys = batch * attention.keys();
-    multiply(pool_, kernels_, attention.rest, plain(tokens_, width), keys, After::nothing,
-             {heads_, spaced(attention.rest.columns())}, prepared_);
+    multiply(work.pool, kernels_, attention.rest, plain(work.tokens, width), keys, After::nothing,
+             {work.heads, spaced(attention.rest.columns())}, work.prepared);
     if (attention.shrinks()) {
-      pick_queries(attention, width, batch);
-      multiply(pool_, kernels_, attention.query, plain(picked_, width), queries, After::nothing,
-               {queries_, spaced(attention.query.columns())}, prepared_);
+      pick_queries(work, attention, width, batch);
+      multiply(work.pool, kernels_, attention.query, plain(work.picked, width), queries,
+               After::nothing, {work.queries, spaced(attention.query.columns())}, work.prepared);
     }
-    attend(attention, batch);
+    attend(work, attention, batch);
     width = attention.projection.columns();
     // In place: each value of the residual is read where its sum is written.
-    const Grid tokens{tokens_, spaced(width)};
-    multiply(pool_, kernels_, attention.projection,
-             plain(mixed_, attention.heads * attention.value_width), queries,
-             attention.shrinks() ? After::nothing : After::add, tokens, prepared_);
-    multiply(pool_, kernels_, block.expand, plain(tokens_, width), queries, After::hard_swish,
-             {hidden_, spaced(block.expand.columns())}, prepared_);
-    multiply(pool_, kernels_, block.contract, plain(hidden_, block.expand.columns()), queries,
-             After::add, tokens, prepared_);
+    const Grid tokens{work.tokens, spaced(width)};
+    multiply(work.pool, kernels_, attention.projection,
+             plain(work.mixed, attention.heads * attention.value_width), queries,
+             attention.shrinks() ? After::nothing : After::add, tokens, work.prepared);
+    multiply(work.pool, kernels_, block.expand, plain(work.tokens, width), queries,
+             After::hard_swish, {work.hidden, spaced(block.expand.columns())}, work.prepared);
+    multiply(work.pool, kernels_, block.contract, plain(work.hidden, block.expand.columns()),
+             queries, After::add, tokens, work.prepared);
   }
 }
 
-void Network::run_head(int batch, float* logits) {
+void Network::run_head(Workspace& work, int batch, float* logits) const {
   const int width = head_.depth(), step = spaced(width);
   const int count = blocks_.back().attention.queries();
-  std::fill_n(mean_, batch * step, 0.0F);
+  std::fill_n(work.mean, batch * step, 0.0F);
   for (int image = 0; image < batch; ++image) {
-    float* mean = mean_ + image * step;
+    float* mean = work.mean + image * step;
     const float* token =
-        tokens_ + static_cast<std::size_t>(image * count) * static_cast<std::size_t>(step);
+        work.tokens + static_cast<std::size_t>(image * count) * static_cast<std::size_t>(step);
     for (int number = 0; number < count; ++number, token += step) {
       for (int channel = 0; channel < width; ++channel) mean[channel] += token[channel];
     }
     for (int channel = 0; channel < width; ++channel) mean[channel] /= static_cast<float>(count);
   }
-  multiply(pool_, kernels_, head_, plain(mean_, width), batch, After::nothing,
-           {logits_, head_.columns()}, prepared_);
+  multiply(work.pool, kernels_, head_, plain(work.mean, width), batch, After::nothing,
+           {work.logits, head_.columns()}, work.prepared);
   for (int image = 0; image < batch; ++image) {
-    std::copy_n(logits_ + image * head_.columns(), classes_, logits + image * classes_);
+    std::copy_n(work.logits + image * head_.columns(), classes_, logits + image * classes_);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "layers.hpp"
+#include "workspaces.hpp"
 
 namespace levit::native {
 
@@ -21,9 +22,9 @@ class Network {
 
   const Kernels& kernels() const { return kernels_; }
 
-  // Not for several threads at once. Throws std::bad_alloc.
-  void run(const float* images, std::size_t batch, float* logits);
-  void run(const Pixels& pixels, std::size_t batch, float* logits);
+  // May be called from several threads at once: see Workspaces. Throws std::bad_alloc.
+  void run(const float* images, std::size_t batch, float* logits) const;
+  void run(const Pixels& pixels, std::size_t batch, float* logits) const;
 
  private:
   struct Attention {
@@ -56,21 +57,21 @@ class Network {
   Attention make_attention(int width, int outputs, int heads, int value_ratio, int side,
                            bool shrinks, Parameters& parameters);
   void add_mlp(Attention attention, int width, Parameters& parameters);
-  void reserve(int batch);
+  void reserve(Workspace& work, int batch) const;
 
   template <class Read>
-  void run_all(std::size_t batch, float* logits, const Read& read);
-  void copy_images(const float* images, int batch);
-  void copy_pixels(const Pixels& pixels, int batch);
-  void run_stem(int batch);
-  Convolution convolution(std::size_t layer);
-  void convolve(std::size_t layer, int batch);
-  void prepare_and_convolve(std::size_t layer, int batch);
-  int stem_groups(std::size_t layer) const;
-  void attend(const Attention& attention, int batch);
-  void pick_queries(const Attention& attention, int width, int batch);
-  void run_blocks(int batch);
-  void run_head(int batch, float* logits);
+  void run_all(std::size_t batch, float* logits, const Read& read) const;
+  void copy_images(Workspace& work, const float* images, int batch) const;
+  void copy_pixels(Workspace& work, const Pixels& pixels, int batch) const;
+  void run_stem(Workspace& work, int batch) const;
+  Convolution convolution(const Workspace& work, std::size_t layer) const;
+  void convolve(Workspace& work, std::size_t layer, int batch) const;
+  void prepare_and_convolve(Workspace& work, std::size_t layer, int batch) const;
+  int stem_groups(const Workspace& work, std::size_t layer) const;
+  void attend(Workspace& work, const Attention& attention, int batch) const;
+  void pick_queries(Workspace& work, const Attention& attention, int width, int batch) const;
+  void run_blocks(Workspace& work, int batch) const;
+  void run_head(Workspace& work, int batch, float* logits) const;
 
   const Kernels& kernels_;
   const int image_size_, key_width_, classes_;
@@ -79,16 +80,7 @@ class Network {
   std::vector<int> pixel_widths_;
   std::vector<Block> blocks_;
   Linear head_;
-  WorkerPool pool_;
-
-  int reserved_ = 0;  // images that there is room for below
-  Arena activations_;
-  std::vector<float*>
-      feature_maps_;  // what each convolution of the stem reads, with a rim of zeros
-  float *tokens_ = nullptr, *picked_ = nullptr, *queries_ = nullptr, *heads_ = nullptr,
-        *mixed_ = nullptr, *hidden_ = nullptr, *mean_ = nullptr, *logits_ = nullptr,
-        *prepared_ = nullptr;
-  std::vector<float*> scratch_;  // one for each thread
+  mutable Workspaces workspaces_;
 };
 
 }  // namespace levit::native

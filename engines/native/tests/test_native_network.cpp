@@ -1,9 +1,11 @@
 // The library through its C interface, with a small network of random weights.
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -11,8 +13,12 @@
 #include "kernels.hpp"
 #include "levit/native.h"
 #include "worker_pool.hpp"
+#include "workspaces.hpp"
 
 namespace {
+
+using levit::native::Workspace;
+using levit::native::Workspaces;
 
 constexpr std::size_t message_size = 200;
 constexpr int side = 64, classes = 5;
@@ -156,23 +162,59 @@ TEST_CASE("pixels are normalised by the values that are given for each byte") {
 }
 
 TEST_CASE("several threads may use one network") {
-  const Given given(small_options(2));
-  Network network;
-  REQUIRE(create(small_options(2), given, network).empty());
-  const std::vector<float> some = images(3);
-  const std::vector<float> wanted = logits_of(*network, some);
-  std::vector<std::vector<float>> found(4);
+  for (const int threads_of_a_call : {1, 2}) {
+    CAPTURE(threads_of_a_call);
+    const Given given(small_options(threads_of_a_call));
+    Network network;
+    REQUIRE(create(small_options(threads_of_a_call), given, network).empty());
+    const std::vector<float> some = images(3);
+    const std::vector<float> wanted = logits_of(*network, some);
+    std::vector<std::vector<float>> found(4);
+    std::vector<std::thread> threads;
+    for (auto& one : found) {
+      threads.emplace_back([&] {
+        for (int turn = 0; turn < 5; ++turn) {
+          one.assign(3 * classes, 0);
+          levit_native_run(network.get(), some.data(), 3, one.data(), nullptr, 0);
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (const auto& one : found) CHECK(one == wanted);
+  }
+}
+
+TEST_CASE("calls of one thread compute side by side, in workspaces that are used again") {
+  Workspaces workspaces(1);
+  const Workspace* first = nullptr;
+  const Workspace* second = nullptr;
+  {
+    const Workspaces::Lease one(workspaces), other(workspaces);
+    first = &*one;
+    second = &*other;
+    CHECK(first != second);
+  }
+  const Workspaces::Lease one(workspaces), other(workspaces);
+  CHECK(std::set<const Workspace*>{first, second} == std::set<const Workspace*>{&*one, &*other});
+}
+
+TEST_CASE("calls of several threads take turns") {
+  Workspaces workspaces(2);
+  std::atomic<int> inside{0}, most{0};
   std::vector<std::thread> threads;
-  for (auto& one : found) {
+  for (int number = 0; number < 4; ++number) {
     threads.emplace_back([&] {
-      for (int turn = 0; turn < 5; ++turn) {
-        one.assign(3 * classes, 0);
-        levit_native_run(network.get(), some.data(), 3, one.data(), nullptr, 0);
+      for (int turn = 0; turn < 20; ++turn) {
+        const Workspaces::Lease lease(workspaces);
+        const int now = ++inside;
+        if (now > most) most = now;
+        std::this_thread::yield();
+        --inside;
       }
     });
   }
   for (std::thread& thread : threads) thread.join();
-  for (const auto& one : found) CHECK(one == wanted);
+  CHECK(most == 1);
 }
 
 TEST_CASE("what is no LeViT is refused with the reason") {

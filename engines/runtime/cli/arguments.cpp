@@ -127,12 +127,13 @@ golden images of the bundle on this machine.
 options:
   --top-k K            classes per image (default: 5)
   --threads N          that the providers cpu and native keep busy (default: 1)
-  --provider NAME      cpu, cuda or tensorrt, in ONNX Runtime (default: cpu); native, kernels of our own for the CPU, for
-                       fp32 bundles and int8 ones for CPUs, without ONNX Runtime; or tensorrt-plan, the plan that
-                       levit-build put into the bundle, in TensorRT itself. A provider runs the whole network, or levit-run
-                       ends with an error
-  --onnxruntime FILE   library of ONNX Runtime (default: LEVIT_ONNXRUNTIME, else the folder of liblevit.so, else what
-                       the system's loader finds)
+  --provider NAME      cpu, cuda or tensorrt, in ONNX Runtime; native, kernels of our own for the CPU, for fp32 bundles
+                       and int8 ones for CPUs, without ONNX Runtime; or tensorrt-plan, the plan that levit-build put into
+                       the bundle, in TensorRT itself. A provider runs the whole network, or levit-run ends with an error.
+                       Default: native where it takes the bundle and the CPU has AVX-512 or AMX, or where there is no ONNX
+                       Runtime; else cpu
+  --onnxruntime FILE   library of ONNX Runtime, to run on it (default: LEVIT_ONNXRUNTIME, else the folder of liblevit.so,
+                       else what the system's loader finds)
   --json               print one JSON document and nothing else
   --self-test          replay the golden images at every batch size that the bundle verified, and print what was found;
                        needs no IMAGE

@@ -12,7 +12,7 @@ struct Arguments {
   std::vector<std::string> images;
   std::uint32_t top_k = 5;
   std::uint32_t threads = 1;
-  std::string provider = "cpu";
+  std::string provider;  // "": the fastest on the CPU
   std::string onnxruntime;
   double benchmark_seconds = 0;
   bool json = false;

@@ -40,17 +40,20 @@ ExitCode exit_code_of(levit_status status) {
 }
 
 levit_provider provider_of(const std::string& name) {
+  if (name == "cpu") return LEVIT_PROVIDER_CPU;
   if (name == "cuda") return LEVIT_PROVIDER_CUDA;
   if (name == "tensorrt-plan") return LEVIT_PROVIDER_TENSORRT_PLAN;
   if (name == "native") return LEVIT_PROVIDER_NATIVE;
-  return name == "tensorrt" ? LEVIT_PROVIDER_TENSORRT : LEVIT_PROVIDER_CPU;
+  return name == "tensorrt" ? LEVIT_PROVIDER_TENSORRT : LEVIT_PROVIDER_FASTEST;
 }
 
-// What levit-classify calls the engine that a provider is.
-std::string engine_of(const std::string& provider) {
-  if (provider == "cpu") return "onnxruntime";
-  if (provider == "native") return provider;
-  return provider == "tensorrt-plan" ? "tensorrt" : "onnxruntime-" + provider;
+// What levit-classify calls the engine that runs the network.
+std::string engine_of(const levit_info& info) {
+  const std::string provider = info.provider;
+  if (provider == "CUDAExecutionProvider") return "onnxruntime-cuda";
+  if (provider == "TensorrtExecutionProvider") return "onnxruntime-tensorrt";
+  if (provider == "TensorRT") return "tensorrt";
+  return provider == "native" ? provider : "onnxruntime";
 }
 
 levit::Classifier open(const Arguments& arguments) {
@@ -64,7 +67,7 @@ levit::Classifier open(const Arguments& arguments) {
   return levit::Classifier(arguments.bundle, options);
 }
 
-bool is_on_cpu(const std::string& provider) { return provider == "cpu" || provider == "native"; }
+bool is_on_cpu(const std::string& engine) { return engine == "onnxruntime" || engine == "native"; }
 
 // Runs `call`, and names the image at fault, one of `images`, when it fails.
 template <typename Call>
@@ -128,9 +131,9 @@ Report make_report(const Arguments& arguments) {
   const levit_info info = classifier.info();
   Report report;
   report.bundle = arguments.bundle;
-  report.device = is_on_cpu(arguments.provider) ? "cpu" : "cuda:0";
+  report.engine = engine_of(info);
+  report.device = is_on_cpu(report.engine) ? "cpu" : "cuda:0";
   report.threads = arguments.threads;
-  report.engine = engine_of(arguments.provider);
   if (*info.note != '\0') print_line(std::string("note: ") + info.note);
   if (arguments.self_test) {
     report.self_test_share = classifier.self_test(&report.golden_images);

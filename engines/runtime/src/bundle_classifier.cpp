@@ -9,6 +9,7 @@
 #include "open_native.hpp"
 #include "open_onnxruntime.hpp"
 #include "open_plan.hpp"
+#include "provider_choice.hpp"
 #include "stopwatch.hpp"
 #include "tensorrt.hpp"
 #include "text.hpp"
@@ -30,16 +31,29 @@ PixelView view_of(const levit_pixels& pixels) {
           pixels.stride, pixels.bgr != 0};
 }
 
-// What the options ask for, or nothing.
+// What was asked for, or the fastest on the CPU.
+levit_provider provider_for(const Manifest& manifest, const ClassifierOptions& options) {
+  const levit_provider asked = options.session.provider;
+  const bool names_library = !options.onnxruntime_library.empty();
+  if (names_library && (asked == LEVIT_PROVIDER_NATIVE || asked == LEVIT_PROVIDER_TENSORRT_PLAN)) {
+    throw Error(Status::argument,
+                "a library of ONNX Runtime is named (" + options.onnxruntime_library +
+                    "), which the provider does not use: choose another or leave it out");
+  }
+  if (asked != LEVIT_PROVIDER_FASTEST) return asked;
+  if (names_library) return LEVIT_PROVIDER_CPU;
+  return fastest_provider(manifest, native_instruction_set(), finds_onnxruntime);
+}
+
+// On the provider that was asked for, or not at all.
 OpenedNetwork open_network(const Bundle& bundle, const ClassifierOptions& options) {
-  if (options.session.provider == LEVIT_PROVIDER_TENSORRT_PLAN) {
-    return open_plan(bundle, options.session.device, open_tensorrt);
+  SessionSettings settings = options.session;
+  settings.provider = provider_for(bundle.manifest(), options);
+  if (settings.provider == LEVIT_PROVIDER_TENSORRT_PLAN) {
+    return open_plan(bundle, settings.device, open_tensorrt);
   }
-  if (options.session.provider == LEVIT_PROVIDER_NATIVE) {
-    return open_native(bundle, options.session.threads);
-  }
-  return open_onnxruntime(bundle, options.session, options.onnxruntime_library,
-                          options.use_built_graph);
+  if (settings.provider == LEVIT_PROVIDER_NATIVE) return open_native(bundle, settings.threads);
+  return open_onnxruntime(bundle, settings, options.onnxruntime_library, options.use_built_graph);
 }
 
 std::size_t values_of_image(const Manifest& manifest) {

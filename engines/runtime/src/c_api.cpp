@@ -44,7 +44,7 @@ thread_local char last_error[1024] = "";
 levit_options default_options() {
   levit_options options{};
   options.struct_size = sizeof options;
-  options.provider = LEVIT_PROVIDER_CPU;
+  options.provider = LEVIT_PROVIDER_FASTEST;
   options.threads = 1;
   options.self_test = 1;
   options.use_built_graph = 1;

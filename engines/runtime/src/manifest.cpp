@@ -254,6 +254,7 @@ Manifest parse_manifest(const std::string& text) {
   for (const char* const record : {"weights", "graph", "parity"}) object_field(document, record);
   const JsonValue* const origin = document.find("weights")->find("origin");
   if (origin != nullptr && origin->string() != nullptr) manifest.weights_origin = *origin->string();
+  manifest.names_form = document.find("graph")->find("form") != nullptr;
   texts_field(document, "versions");
   manifest.input = read_tensor(object_field(document, "input"));
   for (const JsonValue& output : list_field(document, "outputs"))

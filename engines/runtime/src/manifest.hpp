@@ -59,6 +59,7 @@ struct Manifest {
   std::string precision;
   std::string target;          // "cpu" or "gpu"
   std::string weights_origin;  // "untrained" when the classes mean nothing
+  bool names_form = false;     // of its graph, as only levit-export's do
   int num_classes = 0;
   Preprocessing preprocessing;
   Tensor input;

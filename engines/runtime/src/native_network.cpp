@@ -47,7 +47,6 @@ NativeNetwork::NativeNetwork(const Manifest& manifest, NativeWeights& weights,
     : normalized_(std::move(normalized)), network_(make_network(manifest, weights, threads)) {}
 
 void NativeNetwork::run(const void* images, std::size_t count, float* logits) const {
-  const std::lock_guard<std::mutex> lock(turn_);
   if (normalized_.empty()) {
     network_.run(static_cast<const float*>(images), count, logits);
   } else {

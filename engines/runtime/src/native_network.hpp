@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -13,7 +12,8 @@
 
 namespace levit {
 
-// Calls take turns: there is one set of activations. They grow to the largest batch that was run.
+// Calls take turns where they have several threads. The memory of each that ever ran at the same
+// time grows to its largest batch and is kept.
 class NativeNetwork final : public Network {
  public:
   // On the best instruction set of this CPU. `weights` are those of the manifest's network, and not
@@ -28,8 +28,7 @@ class NativeNetwork final : public Network {
 
  private:
   std::vector<float> normalized_;
-  mutable std::mutex turn_;
-  mutable native::Network network_;
+  native::Network network_;
 };
 
 }  // namespace levit

@@ -117,6 +117,12 @@ const OnnxRuntime* open_one(Opened& opened, const std::string& name, std::string
   }
 }
 
+// Who runs a program with more rights than its own must not choose what code is loaded into it.
+std::string named_by_environment() {
+  const char* const named = secure_getenv(variable);
+  return named == nullptr ? std::string() : std::string(named);
+}
+
 const OnnxRuntime& open_named(Opened& opened, const std::string& path, const std::string& by) {
   std::string tried;
   // Without a slash the system's loader would look elsewhere than a reader of the message expects.
@@ -147,9 +153,8 @@ const OnnxRuntime& load_onnxruntime(const std::string& path) {
   static Opened& opened = *new Opened;
   const std::lock_guard<std::mutex> lock(opened.mutex);
   if (!path.empty()) return open_named(opened, path, "the option");
-  // Who runs a program with more rights than its own must not choose what code is loaded into it.
-  const char* named = secure_getenv(variable);
-  if (named != nullptr && *named != '\0') return open_named(opened, named, variable);
+  const std::string named = named_by_environment();
+  if (!named.empty()) return open_named(opened, named, variable);
   std::vector<std::string> places = libraries_in(own_folder());
   places.emplace_back(system_name);
   std::string tried;
@@ -158,6 +163,17 @@ const OnnxRuntime& load_onnxruntime(const std::string& path) {
   }
   throw Error(Status::environment,
               "ONNX Runtime is missing: " + std::string(remedy) + " (" + tried + ")");
+}
+
+bool finds_onnxruntime() {
+  if (!named_by_environment().empty()) return true;
+  try {
+    load_onnxruntime("");
+    return true;
+  } catch (const Error& error) {
+    if (error.status() != Status::environment) throw;
+    return false;
+  }
 }
 
 }  // namespace levit

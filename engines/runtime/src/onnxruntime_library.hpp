@@ -34,4 +34,7 @@ struct OnnxRuntime {
 // nothing was named is the next place tried. Throws Error(environment) that lists what was tried.
 const OnnxRuntime& load_onnxruntime(const std::string& path);
 
+// Whether there is a library where none is named, or LEVIT_ONNXRUNTIME names one, good or bad.
+bool finds_onnxruntime();
+
 }  // namespace levit

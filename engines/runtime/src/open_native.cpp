@@ -73,6 +73,8 @@ std::unique_ptr<NativeNetwork> make_network(const Manifest& manifest,
 
 }  // namespace
 
+std::string native_instruction_set() { return native::find_kernels("")->name; }
+
 OpenedNetwork open_native(const Bundle& bundle, std::uint32_t threads) {
   require_precision(bundle);
   const Manifest& manifest = bundle.manifest();

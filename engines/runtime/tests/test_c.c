@@ -28,7 +28,7 @@ static void test_options(void) {
   memset(&options, 0xFF, sizeof options);
   levit_options_init(&options, sizeof options);
   CHECK(options.struct_size == sizeof options);
-  CHECK(options.provider == LEVIT_PROVIDER_CPU);
+  CHECK(options.provider == LEVIT_PROVIDER_FASTEST);
   CHECK(options.threads == 1);
   CHECK(options.self_test == 1);
   CHECK(options.use_built_graph == 1);

@@ -1,7 +1,8 @@
 /* A LeViT computed by kernels of our own on the CPU, in float32.
  *
  * Functions return 0, or write what went wrong to `message` (never longer than `message_size`) and
- * return another value. A network may be used by several threads: they take turns. */
+ * return another value. A network may be used by several threads: calls of a network with one
+ * thread run at the same time, those of others take turns. */
 #ifndef LEVIT_NATIVE_H
 #define LEVIT_NATIVE_H
 

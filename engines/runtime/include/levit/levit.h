@@ -26,7 +26,8 @@
  * for what this library does not know. The values of enumerations are never given another meaning.
  *
  * Memory: a classifier keeps the working memory of every call that ever ran at the same time, up to
- * 64 MiB each: what larger images take is given back when the call ends.
+ * 64 MiB each: what larger images take is given back when the call ends. To that
+ * LEVIT_PROVIDER_NATIVE adds the activations of the largest batch, those of eight images at most.
  *
  * Trust: every file of a bundle is read once into memory that no other process can change, checked
  * there against its sha256 in manifest.json, and used from there; a graph that refers to any other
@@ -94,24 +95,28 @@ LEVIT_EXPORT const char* levit_last_error(void);
 typedef int32_t levit_provider;
 
 /* What runs the network. The one asked for runs all of it, or opening fails: nothing ever falls
- * back to the CPU. */
+ * back to another. */
 enum {
-  LEVIT_PROVIDER_CPU = 0,
+  LEVIT_PROVIDER_CPU = 0, /* in ONNX Runtime, as the next two */
   LEVIT_PROVIDER_CUDA = 1,
-  LEVIT_PROVIDER_TENSORRT = 2, /* in ONNX Runtime, which builds an engine while it opens */
+  LEVIT_PROVIDER_TENSORRT = 2, /* which builds an engine while it opens */
   /* The plan that levit-build put into the bundle, in TensorRT itself: no ONNX Runtime is needed.
    * LEVIT_ENVIRONMENT where the bundle has none for this machine, or this library was built without
    * -DLEVIT_TENSORRT=ON. Calls from several threads take turns on the GPU. */
   LEVIT_PROVIDER_TENSORRT_PLAN = 3,
   /* Kernels of this library itself, on the CPU, in the best instruction set that it has: no ONNX
    * Runtime is needed. They take fp32 bundles and int8 ones for CPUs; LEVIT_ARGUMENT for others.
-   * Calls from several threads take turns. */
-  LEVIT_PROVIDER_NATIVE = 4
+   * Calls from several threads run at the same time where `threads` is 1, else they take turns. */
+  LEVIT_PROVIDER_NATIVE = 4,
+  /* On the CPU, what was measured to be the fastest: LEVIT_PROVIDER_NATIVE for bundles that it
+   * takes where the CPU has AVX-512 or AMX, or where there is no ONNX Runtime; else, and where
+   * `onnxruntime_library` names one, LEVIT_PROVIDER_CPU. levit_info says which it was. */
+  LEVIT_PROVIDER_FASTEST = 5
 };
 
 typedef struct levit_options {
   size_t struct_size;
-  levit_provider provider; /* LEVIT_PROVIDER_CPU */
+  levit_provider provider; /* LEVIT_PROVIDER_FASTEST */
   uint32_t device;         /* index of the GPU: 0 */
   uint32_t threads; /* that one call keeps busy on the CPU: 1. They never spin while they wait, but
                        those of LEVIT_PROVIDER_NATIVE for each other while a call runs */
@@ -120,9 +125,9 @@ typedef struct levit_options {
   uint32_t use_built_graph; /* 1: load the graph that levit-build optimised, where it was made for
                                this machine and ONNX Runtime takes it; else model.onnx, and `note`
                                of levit_info says why */
-  const char*
-      onnxruntime_library; /* path of libonnxruntime.so, or NULL: LEVIT_ONNXRUNTIME, else the folder
-                              of this library, else what the system's loader finds */
+  const char* onnxruntime_library; /* path of libonnxruntime.so, or NULL: LEVIT_ONNXRUNTIME, else
+                                      the folder of this library, else what the system's loader
+                                      finds. LEVIT_ARGUMENT with a provider that does not use it */
 } levit_options;
 
 /* Fills `options`, which has `struct_size` bytes, with the defaults named above. */

@@ -4,10 +4,10 @@
 //     const levit::Result result = classifier.classify_file("photo.jpg");
 //     std::cout << classifier.label(result.guesses.front().class_index) << '\n';
 //
-// Without ONNX Runtime, on kernels of this library:
+// On a GPU, with the plan of TensorRT that levit-build put into the bundle:
 //
 //     levit::Options options;
-//     options.provider = LEVIT_PROVIDER_NATIVE;
+//     options.provider = LEVIT_PROVIDER_TENSORRT_PLAN;
 //     levit::Classifier classifier("levit-384-fp32", options);
 //
 // One classifier may be used from any number of threads at once: they share the network and nothing
