@@ -14,7 +14,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,10 +86,20 @@ class _Run:
         self._head = head
         self._records = {record.target: record for record in records}
         self._lock = threading.Lock()
+        self._stopped = threading.Event()
 
-    def fuzz(self, target: str) -> None:
+    def fuzz_all(self, processes: int) -> None:
+        """Every target, `processes` at a time; the first that breaks ends the run, once the others' turns are over."""
+        with ThreadPoolExecutor(processes) as pool:
+            try:
+                for done in as_completed([pool.submit(self._fuzz, target) for target in self._records]):
+                    done.result()
+            finally:
+                self._stopped.set()
+
+    def _fuzz(self, target: str) -> None:
         """Turns of `target` until it had its CPU time."""
-        while (record := self._records[target]).cpu_s < self._cpu_seconds:
+        while not self._stopped.is_set() and (record := self._records[target]).cpu_s < self._cpu_seconds:
             found, broken = self._corpus / target, self._corpus / "broken"
             for folder in (found, broken):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -127,9 +137,7 @@ def _fuzz(options: argparse.Namespace) -> int:
     settings = {"cpu_seconds": options.cpu_seconds, "limits": LIMITS}
     options.corpus.mkdir(parents=True, exist_ok=True)
     run = _Run(options, records, {"schema_version": SCHEMA_VERSION, **environment(()), "settings": settings})
-    with ThreadPoolExecutor(options.processes) as pool:
-        for done in [pool.submit(run.fuzz, record.target) for record in records]:
-            done.result()
+    run.fuzz_all(options.processes)
     return 0
 
 

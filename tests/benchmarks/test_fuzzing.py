@@ -62,9 +62,11 @@ def test_a_later_run_goes_on_and_another_program_begins_anew(tmp_path):
 
 
 def test_a_broken_target_fails_the_run_and_says_how(tmp_path, capsys):
-    build(tmp_path / "build", fuzz_one=BROKEN)
-    assert fuzz(tmp_path) != 0
+    build(tmp_path / "build", fuzz_one=BROKEN, fuzz_two=FUZZER)
+    assert fuzz(tmp_path, "--processes", "2") != 0
     assert "AddressSanitizer: heap-buffer-overflow" in capsys.readouterr().err
+    # Of the other an hour was wanted.
+    assert targets(tmp_path)["fuzz_two"]["turns"] <= 1
 
 
 @pytest.mark.parametrize(("record", "said"), [(None, "no fuzz targets"), ("[]", "is no record")])
