@@ -31,6 +31,7 @@ GOLDEN = "golden.safetensors"
 PARITY = "parity.json"
 MODULES = "modules.safetensors"
 MAX_MANIFEST_BYTES = 4 << 20
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,21 +60,34 @@ class Bundle:
 
         Raises BundleError, naming the member, when it is absent, a link, or altered.
         """
+        path, member = self._member(name)
+        content = _read_at_most(path, member.size_bytes)
+        if len(content) != member.size_bytes or sha256_of(content) != member.sha256:
+            raise _altered(path)
+        return content
+
+    def check(self, name: str) -> None:
+        """Compare a member's size and sha256 with the manifest's, without memory for its bytes; raises as `read` does.
+
+        For engines that map the file themselves: to touch as much memory again takes them longer than to start.
+        """
+        path, member = self._member(name)
+        if _sha256_of_file(path, member.size_bytes) != member.sha256:
+            raise _altered(path)
+
+    def verify(self) -> None:
+        """Check every member; raises BundleError for the first one at fault."""
+        for name in self.manifest.members:
+            self.check(name)
+
+    def _member(self, name: str) -> tuple[Path, Member]:
         member = self.manifest.members.get(name)
         if member is None:
             raise BundleError(f"{self.path}: the manifest lists no {name}; export the bundle again")
         path = self.path / name
         if not path.is_file() or path.resolve() != self.path.resolve() / name:
             raise BundleError(f"{path}: missing, or not a plain file of this bundle; export the bundle again")
-        content = _read_at_most(path, member.size_bytes)
-        if len(content) != member.size_bytes or sha256_of(content) != member.sha256:
-            raise BundleError(f"{path}: altered or damaged (sha256 differs from manifest.json); export it again")
-        return content
-
-    def verify(self) -> None:
-        """Check every member; raises BundleError for the first one at fault."""
-        for name in self.manifest.members:
-            self.read(name)
+        return path, member
 
     def labels(self) -> tuple[str, ...]:
         """Class names by index; as many as the network has classes."""
@@ -250,7 +264,31 @@ def _read_at_most(path: Path, size_bytes: int) -> bytes:
             # `read` reserves what it is asked for, and the manifest may ask for gigabytes of a small file.
             return file.read(min(size_bytes, os.fstat(file.fileno()).st_size) + 1)
     except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
+        raise _unreadable(path, error) from error
+
+
+def _sha256_of_file(path: Path, size_bytes: int) -> str | None:
+    """The sha256 of a file, a piece at a time, or None where it has another size."""
+    digest, piece = hashlib.sha256(), memoryview(bytearray(_PIECE_BYTES))
+    try:
+        with path.open("rb", buffering=0) as file:
+            if os.fstat(file.fileno()).st_size != size_bytes:
+                return None
+            left = size_bytes
+            while count := file.readinto(piece[: min(left, _PIECE_BYTES)]):
+                digest.update(piece[:count])
+                left -= count
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return None if left else digest.hexdigest()
+
+
+def _altered(path: Path) -> BundleError:
+    return BundleError(f"{path}: altered or damaged (sha256 differs from manifest.json); export it again")
+
+
+def _unreadable(path: Path, error: OSError) -> BundleError:
+    return BundleError(f"{path}: cannot be read ({error.strerror})")
 
 
 def safetensors_metadata(content: bytes) -> dict[str, str]:

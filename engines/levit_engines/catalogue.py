@@ -13,8 +13,9 @@ class Engine:
     `distributions` maps what must be importable, what makes the engine first, to the package that pip installs it
     from, less the CUDA release in its name; `extra` is ours that installs them all. `precisions` are those of the
     bundles that it takes. `buildable` engines can be compiled into the bundle by levit-build, those of a GPU that
-    `builds_without_gpu` also where there is none, and those that `need_building` run in no other way. `module` has
-    `open_runner`, and `build` where the engine is buildable.
+    `builds_without_gpu` also where there is none, and those that `need_building` run in no other way. A runner of one
+    thread that is `side_by_side` computes for several callers at the same time. `module` has `open_runner`, and `build`
+    where the engine is buildable.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Engine:
     buildable: bool = False
     builds_without_gpu: bool = False
     needs_building: bool = False
+    side_by_side: bool = False
     provider: str | None = None
 
     @property
@@ -46,6 +48,7 @@ CATALOGUE = {
             distributions={"onnxruntime": "onnxruntime"},
             precisions=("fp32", "fp16", "int8"),
             buildable=True,
+            side_by_side=True,
             provider="CPUExecutionProvider",
         ),
         Engine(
@@ -94,6 +97,7 @@ CATALOGUE = {
             extra="cpu",
             distributions={"levit_engines.native": "levit-deploy"},
             precisions=("fp32", "int8"),
+            side_by_side=True,
         ),
         Engine(
             name="tensorrt",

@@ -194,18 +194,13 @@ def _limit_warnings(before: RunRecord, after: RunRecord) -> Iterator[str]:
 
 def _session_warnings(before: RunRecord, after: RunRecord) -> Iterator[str]:
     used = [
-        {
-            (findings.setting(group), name): (one.sessions, one.threads)
-            for group in record.groups
-            for name, one in group.sessions.items()
-        }
+        {(findings.setting(group), name): one for group in record.groups for name, one in group.sessions.items()}
         for record in (before, after)
     ]
     for (title, name), first in used[0].items():
         second = used[1].get((title, name), first)
         if first != second:
-            described = (f"{counted(count, 'session')} of {counted(size, 'thread')}" for count, size in (first, second))
-            yield f"{name} ({title}) ran {', then '.join(described)}"
+            yield f"{name} ({title}) ran {findings.sessions_text(first)}, then {findings.sessions_text(second)}"
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:

@@ -219,7 +219,7 @@ def _group_problems(group: Group, where: str) -> Iterator[str]:
         yield f"{where}.scenario is not one of {', '.join(SCENARIOS)}"
     if group.batch < 1 or group.threads < 1:
         yield f"{where} has a batch or threads below 1"
-    if any(used.sessions < 1 or used.threads < 1 for used in group.sessions.values()):
+    if any(min(used.sessions, used.threads, used.callers) < 1 for used in group.sessions.values()):
         yield f"{where}.sessions has a number below 1"
     if any(size < 0 for size in group.peak_rss_bytes.values()):
         yield f"{where}.peak_rss_bytes has a number below 0"

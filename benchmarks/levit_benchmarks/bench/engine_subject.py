@@ -43,6 +43,11 @@ class EngineSubject:
         """Logits (B, K)."""
         return self._runner.infer(images)
 
+    @property
+    def side_by_side(self) -> bool:
+        """See `levit_engines.catalogue.Engine`."""
+        return CATALOGUE[self._order.engine].side_by_side and self._order.threads == 1
+
     def gpu_ns(self) -> int | None:
         """See `levit_engines.bundle_runner.BundleRunner.gpu_ns`."""
         return self._runner.gpu_ns

@@ -8,7 +8,7 @@ from typing import Any
 
 from levit_benchmarks.bench.figures import UNKNOWN, counted, percent, ratio, span
 from levit_benchmarks.bench.paired import paired_interval
-from levit_benchmarks.bench.record import OFFLINE, Candidate, Conditions, Group, MachineLimit, RunRecord
+from levit_benchmarks.bench.record import OFFLINE, Candidate, Conditions, Group, MachineLimit, RunRecord, Sessions
 from levit_benchmarks.bench.summary import CANNOT_TELL, CandidateSummary
 
 # A difference smaller than this is one that a run need not find; an interval within it says "as good as equal".
@@ -70,11 +70,16 @@ def spread_sentence(summaries: Sequence[CandidateSummary]) -> str:
 
 def sessions_sentence(group: Group) -> str:
     """How candidates used their threads, where that is not one session with all of them; else nothing."""
-    used = {name: (one.sessions, one.threads) for name, one in group.sessions.items()}
-    if group.scenario != OFFLINE and set(used.values()) == {(1, group.threads)}:
+    if group.scenario != OFFLINE and set(group.sessions.values()) == {Sessions(sessions=1, threads=group.threads)}:
         return ""
-    parts = (f"{name} {counted(count, 'session')} of {counted(size, 'thread')}" for name, (count, size) in used.items())
-    return f"Sessions, the better of those tried: {'; '.join(parts)}" if group.scenario == OFFLINE else "; ".join(parts)
+    parts = (f"{name} {sessions_text(used)}" for name, used in group.sessions.items())
+    return f"Sessions, the best of those tried: {'; '.join(parts)}" if group.scenario == OFFLINE else "; ".join(parts)
+
+
+def sessions_text(used: Sessions) -> str:
+    """`2 sessions of 1 thread`, or `1 session of 1 thread with 2 callers`."""
+    callers = f" with {used.callers} callers" if used.callers > 1 else ""
+    return f"{counted(used.sessions, 'session')} of {counted(used.threads, 'thread')}{callers}"
 
 
 def noise_sentences(group: Group, summaries: Sequence[CandidateSummary]) -> tuple[str, ...]:

@@ -78,10 +78,19 @@ class Round:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sessions:
-    """How a candidate used its threads: `sessions` at once, of `threads` each."""
+    """How a candidate used its threads: `sessions` at once, of `threads` each, in processes of their own.
+
+    Of every session `callers` threads of its process ask for answers at the same time.
+    """
 
     sessions: int
     threads: int
+    callers: int = 1
+
+    @property
+    def busy_threads(self) -> int:
+        """How many threads compute at the same time."""
+        return self.sessions * self.threads * self.callers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ SLOWEST_CALL_S = 120.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BurstLength:
-    """A burst lasts at least `seconds` and has at least `count` calls of every session."""
+    """A burst lasts at least `seconds` and has at least `count` calls of every caller of every session."""
 
     seconds: float
     count: int
@@ -39,9 +39,11 @@ class Crew:
 
     candidate: Candidate
 
-    def __init__(self, order: Order, sessions: int) -> None:
+    def __init__(self, order: Order, sessions: int, *, callers: int = 1) -> None:
         """Open, check and warm up every session, one after the other. Raises what a worker raises."""
-        self.sessions = Sessions(sessions=sessions, threads=order.threads)
+        self.sessions = Sessions(sessions=sessions, threads=order.threads, callers=callers)
+        self.side_by_side = False
+        """Whether a session of it serves several callers at the same time."""
         self.frequencies_mhz: tuple[float, ...] = ()
         """What the clocks were at the end of its last calls; none where they cannot be read."""
         self._order = order
@@ -64,7 +66,8 @@ class Crew:
     @property
     def sessions_text(self) -> str:
         """How it uses its threads, for a person."""
-        return f"{self.sessions.sessions} x {self.sessions.threads} threads"
+        callers = f" with {self.sessions.callers} callers" if self.sessions.callers > 1 else ""
+        return f"{self.sessions.sessions} x {self.sessions.threads} threads{callers}"
 
     def burst(self, length: BurstLength) -> Burst:
         """Wake all sessions, time their calls at the same time, and freeze them again."""
@@ -109,8 +112,9 @@ class Crew:
             for _ in range(self.sessions.sessions):
                 worker = Worker(self._order)
                 self._workers.append(worker)
-                candidate = candidate_from_json(worker.reply(OPEN_TIMEOUT_S)["candidate"])
-                worker.ask("calls", seconds=WARM_UP_S, count=WARM_UP_CALLS)
+                opened = worker.reply(OPEN_TIMEOUT_S)
+                candidate, self.side_by_side = candidate_from_json(opened["candidate"]), bool(opened["side_by_side"])
+                worker.ask("calls", seconds=WARM_UP_S, count=WARM_UP_CALLS, callers=self.sessions.callers)
                 worker.reply()
                 worker.freeze()
         except BaseException:
@@ -120,7 +124,7 @@ class Crew:
 
     def _calls(self, length: BurstLength) -> Burst:
         for worker in self._workers:
-            worker.ask("calls", seconds=length.seconds, count=length.count)
+            worker.ask("calls", seconds=length.seconds, count=length.count, callers=self.sessions.callers)
         timeout_s = REPLY_TIMEOUT_S + length.seconds + length.count * SLOWEST_CALL_S
         samples = [worker.reply(timeout_s) for worker in self._workers]
         read = (sample["frequency_mhz"] for sample in samples)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from levit_benchmarks.bench.cold_start import measure_cold_starts
 from levit_benchmarks.bench.end_to_end import measure_end_to_end
-from levit_benchmarks.bench.offline import open_better_crew
+from levit_benchmarks.bench.offline import open_best_crew
 from levit_benchmarks.bench.process import OPEN_TIMEOUT_S, Worker
 from levit_benchmarks.bench.protocol import PREPARE
 from levit_benchmarks.bench.record import OFFLINE, ColdStart, EndToEnd, Group, RunRecord
@@ -182,7 +182,7 @@ def _measure_group(opened: Opened, peers: _Peers, batch: int, failed: dict[str, 
         def hire(order: Order) -> Crew:
             observer.advance(1, f"batch {batch}: opening {order.name}")
             offline = settings.scenario == OFFLINE
-            return stack.enter_context(open_better_crew(order, settings.burst) if offline else Crew(order, 1))
+            return stack.enter_context(open_best_crew(order, settings.burst) if offline else Crew(order, 1))
 
         baseline, *others = opened.engine_orders(batch)
         crews = [hire(baseline)]

@@ -52,6 +52,16 @@ class Subject(Protocol):
 
 
 @runtime_checkable
+class SideBySide(Protocol):
+    """A subject that may compute for several callers at the same time."""
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether calls of `infer` from several threads are computed at the same time, not in turns."""
+        ...
+
+
+@runtime_checkable
 class GpuTimed(Protocol):
     """A subject that may also know what the GPU itself took for the last call."""
 

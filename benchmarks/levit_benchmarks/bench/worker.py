@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from levit_benchmarks.bench.conditions import allowed_cpus, mean_frequency_mhz
 from levit_benchmarks.bench.protocol import COLD_START, END_TO_END, PREPARE, TIME, encode, failure, order_from_json
-from levit_benchmarks.bench.subject import GpuTimed, Order, Peer, Subject
+from levit_benchmarks.bench.subject import GpuTimed, Order, Peer, SideBySide, Subject
 from levit_deploy.errors import ConfigError
 from levit_deploy.onnxruntime_session import disable_telemetry
 
@@ -108,10 +108,16 @@ def _time(order: Order, _: Mapping[str, Any], reply: Reply) -> None:
     def read_gpu_ns() -> int | None:
         return subject.gpu_ns() if isinstance(subject, GpuTimed) else None
 
-    reply({"candidate": asdict(candidate)})
+    reply({"candidate": asdict(candidate), "side_by_side": isinstance(subject, SideBySide) and subject.side_by_side})
     for request in _requests(sys.stdin):
         if request["request"] == "calls":
-            sample = run_calls(call, seconds=request["seconds"], count=request["count"], read_gpu_ns=read_gpu_ns)
+            sample = run_calls(
+                call,
+                seconds=request["seconds"],
+                count=request["count"],
+                callers=request["callers"],
+                read_gpu_ns=read_gpu_ns,
+            )
             # At once, while the clock is still that of the calls; in the parent all candidates would be frozen.
             reply(asdict(sample) | {"frequency_mhz": mean_frequency_mhz(allowed_cpus())})
         elif request["request"] == "memory":

@@ -32,6 +32,7 @@ class OpenedEngine:
     version: str
     infer: Infer
     close: Callable[[], None]
+    side_by_side: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +103,12 @@ class OnnxRuntime:
             array: NDArray[np.float32] = found
             return array
 
-        return OpenedEngine(version=import_onnxruntime().__version__, infer=infer, close=lambda: None)
+        return OpenedEngine(
+            version=import_onnxruntime().__version__,
+            infer=infer,
+            close=lambda: None,
+            side_by_side=setting.threads == 1,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

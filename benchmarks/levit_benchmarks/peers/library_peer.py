@@ -76,6 +76,11 @@ class PeerSubject:
         """Logits (B, K)."""
         return self._engine.infer(images)
 
+    @property
+    def side_by_side(self) -> bool:
+        """Whether callers are served at the same time."""
+        return self._engine.side_by_side
+
     def close(self) -> None:
         """Free what the engine took."""
         self._engine.close()

@@ -52,7 +52,7 @@ def _with_commands(one: Finding, goal: Goal) -> dict[str, Any]:
 
 def _groups(series: Series, goal: Goal) -> list[Group]:
     """One for each batch size. Threads are the most that any took; `sessions` says what each did."""
-    most = max(option.sessions.sessions * option.sessions.threads for option in series.options)
+    most = max(option.sessions.busy_threads for option in series.options)
     groups = []
     for batch in dict.fromkeys(option.batch for option in series.options):
         names = [option.name for option in series.options if option.batch == batch]

@@ -54,8 +54,10 @@ class Option:
 
     @property
     def threads_text(self) -> str:
-        """`2 threads`, or `2 x 1 thread` where there are several sessions."""
+        """`2 threads`, `2 x 1 thread` where there are several sessions, or `1 thread with 2 callers`."""
         text = counted(self.sessions.threads, "thread")
+        if self.sessions.callers > 1:
+            return f"{text} with {self.sessions.callers} callers"
         return text if self.sessions.sessions == 1 else f"{self.sessions.sessions} x {text}"
 
     @property
@@ -74,7 +76,7 @@ class Option:
         """What makes the bundle, where that is known, and what times it again."""
         place = self.bundle if self.commands else str(self.path)
         words = ["levit-bench", place, "--engine", self.engine]
-        words += ["--threads", str(self.sessions.sessions * self.sessions.threads), "--batch", str(self.batch)]
+        words += ["--threads", str(self.sessions.busy_threads), "--batch", str(self.batch)]
         words += ["--scenario", OFFLINE] if scenario == OFFLINE else []
         return (*self.commands, shlex.join(words))
 
@@ -90,6 +92,7 @@ class Option:
             "batch": self.batch,
             "sessions": self.sessions.sessions,
             "threads": self.sessions.threads,
+            "callers": self.sessions.callers,
         }
 
 
@@ -178,6 +181,8 @@ def _sessions(goal: Goal, engine: str, threads: Sequence[int]) -> Iterator[Sessi
     ways = [Sessions(sessions=1, threads=count) for count in threads]
     if goal.scenario == OFFLINE:
         ways += [Sessions(sessions=count, threads=1) for count in threads]
+        if CATALOGUE[engine].side_by_side:
+            ways += [Sessions(sessions=1, threads=1, callers=count) for count in threads]
     yield from dict.fromkeys(ways)
 
 

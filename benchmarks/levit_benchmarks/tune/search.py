@@ -93,7 +93,9 @@ def search(
         crews = []
         for option in chosen:
             clock.tell(f"opening {option.name}")
-            crews.append(stack.enter_context(Crew(option.order, option.sessions.sessions)))
+            crews.append(
+                stack.enter_context(Crew(option.order, option.sessions.sessions, callers=option.sessions.callers))
+            )
         rounds = run_rounds(crews, rounds=plan.rounds, length=plan.burst, on_step=clock.tell)
         confirming = Series(
             options=tuple(chosen),
@@ -130,7 +132,7 @@ def _screen(
         clock.tell(f"screening {option.name}")
         start_s = clock.seconds
         try:
-            with Crew(option.order, option.sessions.sessions) as crew:
+            with Crew(option.order, option.sessions.sessions, callers=option.sessions.callers) as crew:
                 opening_s = clock.seconds - start_s
                 rounds += run_rounds([crew], rounds=1, length=SCREENING_BURST)
                 candidates.append(crew.candidate)

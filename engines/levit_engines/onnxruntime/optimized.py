@@ -61,7 +61,7 @@ def build(
 def open_optimized(bundle: Bundle, entry: EngineEntry, threads: int | None) -> object:
     """A session on the optimised graph, whose hashes are checked first. Raises BundleError."""
     for file in entry.files:
-        bundle.read(file)
+        bundle.check(file)
     settings = SessionSettings(threads=threads, optimized=False)
     return open_session(bundle.path / entry.files[0], settings)
 

@@ -40,13 +40,16 @@ class Subject:
         if self.what == "noise":
             os.write(1, b"native library says hello\\n")
             print("so does Python")
-        if self.what == "sleep":
+        if self.what in ("sleep", "side by side"):
             time.sleep(float(self.order.options[f"{self.order.threads} threads"]))
         else:
             time.sleep(0.0005)
         return np.zeros((self.order.batch, 5), np.float32)
     def close(self):
         pass
+    @property
+    def side_by_side(self):
+        return self.what == "side by side"
 
 class GpuSubject(Subject):
     calls = 0

@@ -86,8 +86,8 @@ def test_offline_says_how_the_threads_were_shared_out(proven_bundle, capsys):
     assert cli.main([str(proven_bundle().path), *QUICK, "--scenario", "offline", "--threads", "2", "--json"]) == 0
     (group,) = json.loads(capsys.readouterr().out)["groups"]
     (sessions,) = group["sessions"].values()
-    assert sessions["sessions"] * sessions["threads"] == 2
-    assert "the better in a trial" in group["candidates"][0]["details"]["sessions"]
+    assert sessions["sessions"] * sessions["threads"] * sessions["callers"] == 2
+    assert "the best in a trial" in group["candidates"][0]["details"]["sessions"]
 
 
 def test_two_bundles_and_a_peer(proven_bundle, fake_order, capsys):

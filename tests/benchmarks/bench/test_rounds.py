@@ -12,9 +12,9 @@ from itertools import pairwise
 import pytest
 
 from levit_benchmarks.bench.conditions import ConditionsMeter, cpu_times, mean_frequency_mhz
-from levit_benchmarks.bench.offline import open_better_crew
+from levit_benchmarks.bench.offline import open_best_crew
 from levit_benchmarks.bench.record import Sessions
-from levit_benchmarks.bench.rounds import BurstLength, turns
+from levit_benchmarks.bench.rounds import BurstLength, Crew, turns
 from levit_benchmarks.bench.sampling import run_calls
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -45,6 +45,15 @@ def test_calls_go_on_until_both_time_and_count_are_reached():
     assert min(long.latencies_ns) >= 1_000_000
 
 
+def test_callers_call_at_the_same_time():
+    sample = run_calls(lambda: time.sleep(0.01), seconds=0.1, count=3, callers=4)
+    assert len(sample.latencies_ns) >= 4 * 3
+    assert sum(sample.latencies_ns) > 2 * (sample.end_ns - sample.start_ns)
+    with pytest.raises(ZeroDivisionError):
+        run_calls(lambda: 1 / 0, seconds=0, count=1, callers=2)
+    assert gc.isenabled()
+
+
 def test_no_garbage_is_collected_meanwhile_even_if_a_call_fails():
     collecting = []
     run_calls(lambda: collecting.append(gc.isenabled()), seconds=0, count=3)
@@ -61,15 +70,26 @@ def test_no_garbage_is_collected_meanwhile_even_if_a_call_fails():
 )
 def test_offline_takes_the_better_way_to_share_threads_out(fake_order, one, two, chosen):
     order = fake_order(what="sleep", **{"1 threads": one, "2 threads": two})
-    with open_better_crew(replace(order, threads=2), BurstLength(seconds=0.02, count=2)) as crew:
+    with open_best_crew(replace(order, threads=2), BurstLength(seconds=0.02, count=2)) as crew:
         assert crew.sessions == chosen
         tried = crew.candidate.details["sessions"]
         assert "1 x 2 threads, " in tried
         assert "2 x 1 threads, " in tried
 
 
+def test_offline_lets_several_callers_share_a_session_that_serves_them(fake_order):
+    order = replace(fake_order(what="side by side", **{"1 threads": "0.002", "2 threads": "0.03"}), threads=2)
+    with open_best_crew(order, BurstLength(seconds=0.02, count=2)) as crew:
+        assert "; 1 x 1 threads with 2 callers, " in crew.candidate.details["sessions"]
+        assert crew.sessions.busy_threads == 2
+    with Crew(replace(order, threads=1), 1, callers=2) as crew:
+        burst = crew.burst(BurstLength(seconds=0.2, count=2))
+    # One after the other they would not have fitted into that time.
+    assert len(burst.latencies_ns) * 2_000_000 > 1.5 * burst.wall_ns
+
+
 def test_a_single_thread_leaves_nothing_to_choose(fake_order):
-    with open_better_crew(fake_order(), BurstLength(seconds=0.01, count=1)) as crew:
+    with open_best_crew(fake_order(), BurstLength(seconds=0.01, count=1)) as crew:
         assert crew.sessions == Sessions(sessions=1, threads=1)
         assert "sessions" not in crew.candidate.details
 

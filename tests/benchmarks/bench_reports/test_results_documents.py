@@ -94,7 +94,7 @@ def test_the_section_of_a_run_has_every_table():
         "### Single-stream, batch 1, 2 threads\n",
         "### Offline, batch 8, 2 threads\n",
         "- The hypervisor gave up to 11 % of the CPU time to others.\n",
-        "- Sessions, the better of those tried: LeViT-384 onnxruntime 2 sessions of 1 thread",
+        "- Sessions, the best of those tried: LeViT-384 onnxruntime 2 sessions of 1 thread",
         "| threads | fp32, Gop/s | int8, Gop/s | memory, GB/s |\n| --- | --- | --- | --- |\n| 2 | 130 | 410 | 22.0 |\n",
         "- fp32: sgemm of 2048 x 2048, best of 20.\n",
         "| LeViT-384 onnxruntime | 2 | 2 | 0.110 | 0.220 | 0.330 | 0.440 | 0.550 | 1.65 | 1.50 to 1.80 |\n",

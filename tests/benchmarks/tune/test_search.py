@@ -122,11 +122,11 @@ def test_ways_that_are_mostly_fast_come_first(sources):
     assert {option.sessions.threads for option in wanted[4:]} == {1}
 
 
-def test_offline_threads_are_shared_out_in_two_ways(sources):
+def test_offline_threads_are_shared_out_in_three_ways(sources):
     wanted, _ = options(sources()[:1], Goal(min_images_per_s=10.0), threads=(2,))
-    assert [(option.sessions.sessions, option.sessions.threads) for option in wanted] == [(1, 2), (2, 1)]
-    assert wanted[1].threads_text == "2 x 1 thread"
-    assert wanted[1].run_commands("offline")[-1].endswith("--threads 2 --batch 1 --scenario offline")
+    assert [option.threads_text for option in wanted] == ["2 threads", "2 x 1 thread", "1 thread with 2 callers"]
+    for option in wanted:
+        assert option.run_commands("offline")[-1].endswith("--threads 2 --batch 1 --scenario offline")
 
 
 def test_a_batch_that_a_bundle_does_not_take_is_not_tried(make_bundle):
