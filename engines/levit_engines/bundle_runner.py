@@ -25,6 +25,9 @@ class BundleRunner(ABC):
     A graph of static batch takes exactly that many images; nothing is padded here.
     """
 
+    _refuses_not_finite = False
+    """Whether `_run` raises InputError for images that hold NaN or infinity."""
+
     def __init__(self, bundle: Bundle, *, engine: str, provenance: Mapping[str, str], notes: tuple[str, ...]) -> None:
         self._bundle = bundle
         self._closed = False
@@ -84,7 +87,7 @@ class BundleRunner(ABC):
     def infer(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Logits (B, K) of the images; see `Runner.infer`."""
         self._require_open()
-        logits = self._run(check_images(images, self.input, self.batch_sizes))
+        logits = self._run(check_images(images, self.input, self.batch_sizes, finite=not self._refuses_not_finite))
         expected = (len(images), self._bundle.manifest.config.num_classes)
         if not isinstance(logits, np.ndarray) or logits.shape != expected or logits.dtype != np.float32:
             found = f"{getattr(logits, 'dtype', type(logits).__name__)} {np.shape(logits)}"

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from levit_deploy.architectures import LevitConfig
-from levit_deploy.errors import EnvironmentIncompleteError, RunnerError
+from levit_deploy.errors import EnvironmentIncompleteError, InputError, RunnerError
 from levit_engines.native.quantized import QuantizedWeights
 
-VERSION = 2
+VERSION = 3
 FILE = "liblevit_native.so.1"
 INSTRUCTION_SETS = ("amx", "avx512-vnni", "avx512", "avx2", "portable")
+_NOT_FINITE = 2
 _MESSAGE_BYTES = 512
 _FLOATS = ctypes.POINTER(ctypes.c_float)
 _BYTES = ctypes.POINTER(ctypes.c_uint8)
@@ -128,7 +129,10 @@ class Network:
         return name.decode("ascii")
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits (B, K) of normalised images (B, 3, S, S), contiguous. Raises RunnerError."""
+        """Logits (B, K) of normalised images (B, 3, S, S), contiguous.
+
+        Raises InputError where they hold NaN or infinity, else RunnerError.
+        """
         return self._logits(self._library.levit_native_run, len(images), images.ctypes.data_as(_FLOATS))
 
     def run_pixels(self, pixels: NDArray[np.uint8], normalized: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -151,6 +155,8 @@ class Network:
             message,
             ctypes.c_size_t(_MESSAGE_BYTES),
         )
+        if failed == _NOT_FINITE:
+            raise InputError(_text(message))
         if failed:
             raise RunnerError(f"the native engine failed: {_text(message)}")
         return logits

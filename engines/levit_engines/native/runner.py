@@ -16,6 +16,8 @@ from levit_engines.native.library import Network
 class NativeRunner(BundleRunner):
     """A network in the library. Calls from several threads run at the same time if it has one thread, else in turns."""
 
+    _refuses_not_finite = True
+
     def __init__(
         self,
         bundle: Bundle,

@@ -20,15 +20,19 @@ struct levit_native_network {
 
 namespace {
 
-// Runs `work` and lets no exception out; 0, or 1 with what went wrong in `message`.
+// Runs `work` and lets no exception out; 0, or another value with what went wrong in `message`.
 template <class Work>
 std::int32_t guarded(char* message, std::size_t size, const Work& work) {
   std::string problem;
+  std::int32_t status = 1;
   try {
     work();
     return 0;
   } catch (const std::bad_alloc&) {
     problem = "not enough memory";
+  } catch (const levit::native::NotFiniteError& error) {
+    problem = error.what();
+    status = LEVIT_NATIVE_NOT_FINITE;
   } catch (const std::exception& error) {
     problem = error.what();
   }
@@ -37,7 +41,7 @@ std::int32_t guarded(char* message, std::size_t size, const Work& work) {
     std::memcpy(message, problem.data(), length);
     message[length] = '\0';
   }
-  return 1;
+  return status;
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "fused_network.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 namespace levit::native {
 namespace {
@@ -25,6 +26,18 @@ std::size_t area(int count, int side, int width) {
 constexpr int spaced(int width) { return width + column_multiple; }
 
 Rows plain(const float* first, int width) { return {first, spaced(width), 1, 0, width}; }
+
+// The exponent of what is not finite is all ones, to which one more carries into the sign.
+bool all_finite(const float* values, int count) {
+  constexpr std::uint32_t exponent = 0x7f800000, one = 0x00800000;
+  std::uint32_t carried = 0;
+  for (int i = 0; i < count; ++i) {
+    std::uint32_t bits;
+    std::memcpy(&bits, values + i, sizeof bits);
+    carried |= (bits & exponent) + one;
+  }
+  return carried >> 31 == 0;
+}
 
 void require(bool holds, const char* message) {
   if (!holds) throw ConfigurationError(message);
@@ -185,6 +198,7 @@ void Network::run_all(std::size_t batch, float* logits, const Read& read) const 
   const Workspaces::Lease lease(workspaces_);
   Workspace& work = *lease;
   reserve(work, static_cast<int>(std::min<std::size_t>(batch, most_at_once)));
+  work.is_finite = true;
   work.pool.begin();
   // As even as can be: a last part of one image would waste what the others gain.
   const std::size_t parts = (batch + most_at_once - 1) / most_at_once;
@@ -192,6 +206,10 @@ void Network::run_all(std::size_t batch, float* logits, const Read& read) const 
     const std::size_t first = batch * part / parts;
     const int count = static_cast<int>(batch * (part + 1) / parts - first);
     read(work, first, count);
+    if (!work.is_finite) {
+      work.pool.end();
+      throw NotFiniteError();
+    }
     run_stem(work, count);
     run_blocks(work, count);
     run_head(work, count, logits + first * static_cast<std::size_t>(classes_));
@@ -219,6 +237,9 @@ void Network::copy_images(Workspace& work, const float* images, int batch) const
     const float* red = images + area(image, side, channels) + static_cast<std::size_t>(y * side);
     const float* green = red + area(1, side, 1);
     const float* blue = green + area(1, side, 1);
+    for (const float* const channel : {red, green, blue}) {
+      if (!all_finite(channel, side)) work.is_finite = false;
+    }
     float* to =
         work.feature_maps[0] + area(image, wide, channels) + ((y + rim) * wide + rim) * channels;
     for (int x = 0; x < side; ++x, to += channels) {

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <stdexcept>
 #include <vector>
 
 #include "layers.hpp"
@@ -15,6 +16,12 @@ struct Pixels {
   const float* normalized;  // (3, 256): the value of every byte in each channel
 };
 
+// Images hold NaN or infinity, which some kernels would turn into plausible logits.
+class NotFiniteError : public std::runtime_error {
+ public:
+  NotFiniteError() : std::runtime_error("images hold NaN or infinity: look at the preprocessing") {}
+};
+
 class Network {
  public:
   // Throws ConfigurationError and std::bad_alloc.
@@ -22,7 +29,8 @@ class Network {
 
   const Kernels& kernels() const { return kernels_; }
 
-  // May be called from several threads at once: see Workspaces. Throws std::bad_alloc.
+  // May be called from several threads at once: see Workspaces. Throws NotFiniteError and
+  // std::bad_alloc.
   void run(const float* images, std::size_t batch, float* logits) const;
   void run(const Pixels& pixels, std::size_t batch, float* logits) const;
 

@@ -10,8 +10,9 @@
 
 namespace levit::native {
 
-// The calling thread is one of the `threads`. Between `begin` and `end` the others wait for jobs
-// awake, as a network has one every few microseconds; otherwise they sleep.
+// The calling thread is one of the `threads`. Between `begin` and `end`, and for a moment after it,
+// the others wait for jobs awake, as a network has one every few microseconds; otherwise they
+// sleep.
 class WorkerPool {
  public:
   explicit WorkerPool(int threads);
@@ -54,6 +55,7 @@ class WorkerPool {
   void share(int count, Call call, const void* piece);
   void take_all(int thread, std::uint64_t job);
   void take(Range& range, std::uint64_t job, int thread);
+  bool is_soon_awake() const;
   void work(int thread);
 
   std::vector<std::thread> workers_;

@@ -1,6 +1,7 @@
 // What a call computes in: memory for its activations, and threads.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <memory>
@@ -17,7 +18,8 @@ struct Workspace {
   explicit Workspace(int threads) : pool(threads) {}
 
   WorkerPool pool;
-  int reserved = 0;  // images that there is room for below
+  std::atomic<bool> is_finite{true};  // the images of this call, as far as they were read
+  int reserved = 0;                   // images that there is room for below
   Arena arena;
   // What each convolution of the stem reads, with a rim of zeros.
   std::vector<float*> feature_maps;

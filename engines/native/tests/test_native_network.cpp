@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <limits>
 #include <memory>
 #include <random>
 #include <set>
@@ -159,6 +160,34 @@ TEST_CASE("pixels are normalised by the values that are given for each byte") {
   REQUIRE(levit_native_run_pixels(network.get(), pixels.data(), normalized.data(), 2, logits.data(),
                                   message, message_size) == 0);
   CHECK(logits == logits_of(*network, planes));
+}
+
+TEST_CASE("images that hold NaN or infinity are refused wherever they do, and the next are not") {
+  for (const int threads : {1, 2}) {
+    const Given given(small_options(threads));
+    Network network;
+    REQUIRE(create(small_options(threads), given, network).empty());
+    const std::vector<float> good = images(3);
+    const std::vector<float> wanted = logits_of(*network, good);
+    for (const float value :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+          -std::numeric_limits<float>::infinity()}) {
+      for (const std::size_t place : {std::size_t{0}, good.size() / 2 + 7, good.size() - 1}) {
+        CAPTURE(place);
+        std::vector<float> bad = good;
+        bad[place] = value;
+        std::vector<float> logits(3 * classes);
+        char message[message_size] = "";
+        CHECK(levit_native_run(network.get(), bad.data(), 3, logits.data(), message,
+                               message_size) == LEVIT_NATIVE_NOT_FINITE);
+        CHECK(std::string(message) == "images hold NaN or infinity: look at the preprocessing");
+        CHECK(logits_of(*network, good) == wanted);
+      }
+    }
+    std::vector<float> large = good;
+    large[5] = std::numeric_limits<float>::max();
+    CHECK(logits_of(*network, large).size() == wanted.size());
+  }
 }
 
 TEST_CASE("several threads may use one network") {

@@ -47,11 +47,15 @@ NativeNetwork::NativeNetwork(const Manifest& manifest, NativeWeights& weights,
     : normalized_(std::move(normalized)), network_(make_network(manifest, weights, threads)) {}
 
 void NativeNetwork::run(const void* images, std::size_t count, float* logits) const {
-  if (normalized_.empty()) {
-    network_.run(static_cast<const float*>(images), count, logits);
-  } else {
-    network_.run(native::Pixels{static_cast<const std::uint8_t*>(images), normalized_.data()},
-                 count, logits);
+  try {
+    if (normalized_.empty()) {
+      network_.run(static_cast<const float*>(images), count, logits);
+    } else {
+      network_.run(native::Pixels{static_cast<const std::uint8_t*>(images), normalized_.data()},
+                   count, logits);
+    }
+  } catch (const native::NotFiniteError& error) {
+    throw Error(Status::input, error.what());
   }
 }
 

@@ -13,7 +13,8 @@
 extern "C" {
 #endif
 
-#define LEVIT_NATIVE_VERSION 2
+#define LEVIT_NATIVE_VERSION 3
+#define LEVIT_NATIVE_NOT_FINITE 2
 #define LEVIT_NATIVE_API __attribute__((visibility("default")))
 
 typedef struct levit_native_network levit_native_network;
@@ -60,7 +61,8 @@ LEVIT_NATIVE_API void levit_native_destroy(levit_native_network* network);
 /* The instruction set that `network` uses. */
 LEVIT_NATIVE_API const char* levit_native_instruction_set(const levit_native_network* network);
 
-/* Logits (batch, classes) of normalised images (batch, 3, side, side). */
+/* Logits (batch, classes) of normalised images (batch, 3, side, side). LEVIT_NATIVE_NOT_FINITE
+ * where they hold NaN or infinity. */
 LEVIT_NATIVE_API int32_t levit_native_run(levit_native_network* network, const float* images,
                                           size_t batch, float* logits, char* message,
                                           size_t message_size);
