@@ -166,8 +166,9 @@ def test_a_file_that_is_no_library_of_ours_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = f"has version {library.VERSION}, wanted is 99: install levit-deploy again"
     monkeypatch.setattr(library, "VERSION", 99)
-    with pytest.raises(EnvironmentIncompleteError, match="has version 2, wanted is 99: install levit-deploy again"):
+    with pytest.raises(EnvironmentIncompleteError, match=said):
         load_library()
 
 

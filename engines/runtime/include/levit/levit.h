@@ -119,7 +119,8 @@ typedef struct levit_options {
   levit_provider provider; /* LEVIT_PROVIDER_FASTEST */
   uint32_t device;         /* index of the GPU: 0 */
   uint32_t threads; /* that one call keeps busy on the CPU: 1. They never spin while they wait, but
-                       those of LEVIT_PROVIDER_NATIVE for each other while a call runs */
+                       those of LEVIT_PROVIDER_NATIVE for each other while a call runs, and for
+                       0.2 ms after it */
   uint32_t self_test; /* 1: replay the golden images of the bundle, and refuse to open when they
                          differ */
   uint32_t use_built_graph; /* 1: load the graph that levit-build optimised, where it was made for
