@@ -269,6 +269,67 @@ def headline_section(result: dict[str, Any]) -> str:
     )
 
 
+def session_creation_section(result: dict[str, Any]) -> str:
+    """What a session costs that is made of the graph that levit-build optimised."""
+    rows = [
+        [
+            f"LeViT-{network['arch']}",
+            *(f"{seconds * 1e3:.0f} ms" for seconds in network["summary"]["median_s"].values()),
+            *(f"{network['summary']['ratio'][way]:.2f}" for way in ("optimized", "opened")),
+        ]
+        for network in result["networks"]
+    ]
+    head = ["", "graph as exported", "optimised graph", "opened, hashes checked", "optimised", "opened"]
+    return "\n".join(
+        [
+            "## A session of ONNX Runtime, in a fresh process",
+            "",
+            "Medians, and of the ratios within a round to the graph as exported; the import comes before. We want the",
+            f"session of the optimised graph to take at most {result['networks'][0]['summary']['limit']:g} of the other.",
+            "",
+            *_table(head, rows),
+            "",
+            _provenance(result),
+            "",
+            "Measured by `python -m levit_benchmarks.session_creation BUNDLE... --rounds "
+            f"{result['settings']['rounds']} -o FILE`, each bundle after `levit-build BUNDLE --engine onnxruntime`.",
+            "",
+        ]
+    )
+
+
+def fuzzing_section(result: dict[str, Any]) -> str:
+    """What the fuzz targets of the C++ runtime were given, and that nothing was found."""
+    rows = [
+        [
+            f"`{target['target']}`",
+            f"{target['cpu_s'] / 60:.0f} min",
+            str(target["inputs"]),
+            str(target["edges"]),
+            str(target["kept_inputs"]),
+            f"`{target['program_sha256'][:12]}`",
+        ]
+        for target in result["targets"]
+    ]
+    return "\n".join(
+        [
+            "## Fuzzing the C++ runtime",
+            "",
+            "libFuzzer with AddressSanitizer and UndefinedBehaviorSanitizer; no input broke a target. CPU time is that of",
+            "the target itself, in turns of two minutes over one growing corpus; edges are what was reached of its code.",
+            f"We want {result['settings']['cpu_seconds'] / 60:.0f} min for each.",
+            "",
+            *_table(["target", "CPU time", "inputs", "edges", "inputs kept", "program"], rows),
+            "",
+            _provenance(result),
+            "",
+            "Measured by `cmake --preset fuzz && cmake --build --preset fuzz`, then `python -m levit_benchmarks.fuzzing "
+            "build/fuzz -o FILE`, which goes on where it was stopped.",
+            "",
+        ]
+    )
+
+
 def _ratio(measured: dict[str, Any]) -> str:
     interval = measured["interval"]
     return f"{measured['ratio']:.2f}" + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")
@@ -341,6 +402,8 @@ def page(results: Path, runs: list[tuple[str, RunRecord]]) -> str:
     blames, verdicts = _results(results, "blame-study*.json"), _results(results, "verdict-study*.json")
     sections = [
         map(headline_section, _results(results, "headline*.json")),
+        map(session_creation_section, _results(results, "session-creation*.json")),
+        map(fuzzing_section, _results(results, "fuzzing*.json")),
         map(verdict_study_section, verdicts),
         map(precision_study_section, _results(results, "precision-study*.json")),
         map(export_cost_section, costs),

@@ -1,6 +1,6 @@
 """The unit tests and the fuzz targets under AddressSanitizer and UndefinedBehaviorSanitizer, threads under TSan.
 
-Each fuzz target runs for some seconds; for an hour each: LEVIT_FUZZ_SECONDS=3600 (docs/how-to/runtime.md).
+Each fuzz target runs for some seconds; for an hour each there is levit_benchmarks.fuzzing (docs/how-to/runtime.md).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 
 FUZZ = Path(__file__).parents[2] / "engines" / "runtime" / "fuzz"
 FUZZ_TARGETS = sorted(path.stem for path in FUZZ.glob("fuzz_*.cpp"))
-FUZZ_SECONDS = int(os.environ.get("LEVIT_FUZZ_SECONDS", "5"))
+FUZZ_SECONDS = 5
 UNIT_TESTS = "levit_tests"
 DOCTEST = "#include <doctest/doctest.h>\n"
 
@@ -62,7 +62,6 @@ def test_no_error_of_memory_and_no_undefined_behaviour(checked: Path, small_bund
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(FUZZ_SECONDS + 600)
 @pytest.mark.parametrize("target", FUZZ_TARGETS)
 def test_no_input_breaks(target: str, checked: Path, tmp_path: Path) -> None:
     found, seeds = tmp_path / "found", FUZZ / "seeds" / target
@@ -76,7 +75,6 @@ def test_no_input_breaks(target: str, checked: Path, tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr[-6000:]
     executions = re.search(r"number_of_executed_units:\s*(\d+)", shown.stderr)
     assert executions is not None
-    print(f"{target}: {FUZZ_SECONDS} s, {executions.group(1)} inputs, nothing found")  # noqa: T201
     assert int(executions.group(1)) > 10 * FUZZ_SECONDS
 
 
