@@ -284,8 +284,8 @@ def session_creation_section(result: dict[str, Any]) -> str:
         [
             "## A session of ONNX Runtime, in a fresh process",
             "",
-            "Medians, and of the ratios within a round to the graph as exported; the import comes before. We want the",
-            f"session of the optimised graph to take at most {result['networks'][0]['summary']['limit']:g} of the other.",
+            "Medians, and of the ratios within a round to the graph as exported; the import comes before. We want",
+            f"{result['networks'][0]['summary']['limit']:g} at most for the session of the optimised graph.",
             "",
             *_table(head, rows),
             "",
@@ -315,16 +315,17 @@ def fuzzing_section(result: dict[str, Any]) -> str:
         [
             "## Fuzzing the C++ runtime",
             "",
-            "libFuzzer with AddressSanitizer and UndefinedBehaviorSanitizer; no input broke a target. CPU time is that of",
-            "the target itself, in turns of two minutes over one growing corpus; edges are what was reached of its code.",
+            "libFuzzer with AddressSanitizer and UndefinedBehaviorSanitizer; no input broke a target. CPU time is that",
+            "of the target itself, in turns of two minutes over one growing corpus; edges are what was reached of its",
+            "code.",
             f"We want {result['settings']['cpu_seconds'] / 60:.0f} min for each.",
             "",
             *_table(["target", "CPU time", "inputs", "edges", "inputs kept", "program"], rows),
             "",
             _provenance(result),
             "",
-            "Measured by `cmake --preset fuzz && cmake --build --preset fuzz`, then `python -m levit_benchmarks.fuzzing "
-            "build/fuzz -o FILE`, which goes on where it was stopped.",
+            "Measured by `cmake --preset fuzz && cmake --build --preset fuzz`, then `python -m "
+            "levit_benchmarks.fuzzing build/fuzz -o FILE`, which goes on where it was stopped.",
             "",
         ]
     )
@@ -374,11 +375,12 @@ def _share(value: float | str) -> str:
 def _provenance(result: dict[str, Any]) -> str:
     """Where, when and with which packages it was measured."""
     machine = result["machine"]
-    packages = ", ".join(f"{name} {version}" for name, version in result["packages"].items() if version)
-    return (
+    packages = [f"{name} {version}" for name, version in result["packages"].items() if version]
+    place = (
         f"Machine: {machine['cpu']}, {machine['usable_cpus']} cores, {machine['memory_bytes'] / 2**30:.0f} GiB, "
-        f"{machine['system']}, {machine['python']}; {result['date'][:10]}. {packages}."
+        f"{machine['system']}, {machine['python']}; {result['date'][:10]}."
     )
+    return f"{place} {', '.join(packages)}." if packages else place
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:

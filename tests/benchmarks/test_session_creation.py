@@ -5,16 +5,19 @@ import shutil
 from pathlib import Path
 
 import pytest
+from shared_exports import make_exporter
 
 from levit_benchmarks import session_creation as study
 from levit_deploy.bundle import open_bundle
 from levit_engines import build
 
 
-@pytest.fixture
-def built(make_bundle, tmp_path) -> Path:
-    bundle = tmp_path / "built"
-    shutil.copytree(make_bundle().path, bundle)
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """A LeViT-128S of 32 pixels with an optimised graph."""
+    exported = make_exporter(tmp_path_factory)(arch="128S", image_size=32, simplify=False, batch=(1, 4)).bundle.path
+    bundle: Path = tmp_path_factory.mktemp("sessions") / "built"
+    shutil.copytree(exported, bundle)
     build(bundle, engine="onnxruntime")
     return bundle
 

@@ -85,7 +85,7 @@ class Sessions:
 
     sessions: int
     threads: int
-    callers: int = 1
+    callers: int = field(default=1, metadata={OPTIONAL: True})
 
     @property
     def busy_threads(self) -> int:

@@ -76,6 +76,7 @@ def test_a_text_that_looks_like_numbers_stays_as_it_is():
 def test_files_from_before_gpus_told_their_times_are_read():
     made = small_record()
     assert from_json(altered(to_json(made), (*BURST, "gpu_ns"), KeyError), "x") == made
+    assert from_json(altered(to_json(made), ("groups", 0, "sessions", "fast", "callers"), KeyError), "x") == made
 
 
 def altered(plain, path, value):
