@@ -313,7 +313,7 @@ void Network::convolve(Workspace& work, std::size_t layer, int batch) const {
     for (int y = at.side * group / groups; y < at.side * (group + 1) / groups; ++y) {
       weights.products().multiply(
           weights.product(at.rows(image, y), nullptr, at.after, at.result(image, y)), 0, at.side,
-          panel);
+          panel, panel + 1);
     }
   });
 }
@@ -339,7 +339,7 @@ void Network::prepare_and_convolve(Workspace& work, std::size_t layer, int batch
       for (int y = first; y < end; ++y) {
         weights.products().multiply(
             weights.product(at.rows(image, y), prepared_line(y), at.after, at.result(image, y)), 0,
-            at.side, panel);
+            at.side, panel, panel + 1);
       }
     }
   });

@@ -70,8 +70,8 @@ struct Products {
   // a multiple of `row_multiple`, and `prepared` at a cache line.
   std::size_t (*prepared_floats)(int rows, int depth);
   void (*prepare)(const Rows& rows, const Rounding& rounding, int begin, int end, float* prepared);
-  // Rows [begin, end) of panel number `panel`.
-  void (*multiply)(const Product& product, int begin, int end, int panel);
+  // Rows [begin, end) of panels [first_panel, end_panel).
+  void (*multiply)(const Product& product, int begin, int end, int first_panel, int end_panel);
 };
 
 // One head of one image: hard_swish(softmax(queries keysᵀ + bias) values). Queries are scaled

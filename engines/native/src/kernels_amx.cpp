@@ -56,61 +56,31 @@ inline float largest_magnitude(const Rows& rows, int row) {
 }
 
 // Floats, as whole numbers of three bytes each: a tile of the largest ones, then those below them.
-// Tiles 0 to 5 are sums: of the first 16 columns those of products of 32, 24 and 16 bits, then of
-// the other columns. 6 are rows, 7 weights.
+// Tiles 0 to 2 are sums of products of 32, 24 and 16 bits, 3 to 5 rows, 6 and 7 weights.
 struct SplitFloats {
   static constexpr int depth = 64;  // numbers in a row of a tile
   static constexpr int parts = 3;
   static constexpr int row_tiles = 1;         // at most, in a block
+  static constexpr int column_tiles = 1;      // at most, in a block
   static constexpr int sums = 3;              // tiles of them for each tile of results
   static constexpr int scales = tile_height;  // behind the tiles of 16 rows or columns
   static constexpr float largest_whole = 127 * 65536;
   static constexpr float smallest_magnitude = 1e-30F;
 
-  // What 16 columns have left until the next sum of theirs is needed hides how long it takes.
-  template <int, int column_tiles>
+  template <int, int>
   static void add_block(const float* rows, std::ptrdiff_t, const float* weights) {
-    const float* const middle = weights + column_tiles * tile_floats;
-    const float* const last = weights + 2 * column_tiles * tile_floats;
-    _tile_loadd(6, rows + 2 * tile_floats, tile_line);
-    add_16<column_tiles>(weights);
-    _tile_loadd(6, rows + tile_floats, tile_line);
-    add_24<column_tiles>(weights);
-    add_16<column_tiles>(middle);
-    _tile_loadd(6, rows, tile_line);
-    add_32<column_tiles>(weights);
-    add_16<column_tiles>(last);
-    add_24<column_tiles>(middle);
-  }
-
-  template <int column_tiles>
-  static void add_32(const float* weights) {
-    _tile_loadd(7, weights, tile_line);
-    _tile_dpbssd(0, 6, 7);
-    if constexpr (column_tiles == 2) {
-      _tile_loadd(7, weights + tile_floats, tile_line);
-      _tile_dpbssd(3, 6, 7);
-    }
-  }
-
-  template <int column_tiles>
-  static void add_24(const float* weights) {
-    _tile_loadd(7, weights, tile_line);
-    _tile_dpbssd(1, 6, 7);
-    if constexpr (column_tiles == 2) {
-      _tile_loadd(7, weights + tile_floats, tile_line);
-      _tile_dpbssd(4, 6, 7);
-    }
-  }
-
-  template <int column_tiles>
-  static void add_16(const float* weights) {
-    _tile_loadd(7, weights, tile_line);
-    _tile_dpbssd(2, 6, 7);
-    if constexpr (column_tiles == 2) {
-      _tile_loadd(7, weights + tile_floats, tile_line);
-      _tile_dpbssd(5, 6, 7);
-    }
+    _tile_loadd(3, rows, tile_line);
+    _tile_loadd(4, rows + tile_floats, tile_line);
+    _tile_loadd(5, rows + 2 * tile_floats, tile_line);
+    _tile_loadd(6, weights, tile_line);
+    _tile_dpbssd(2, 5, 6);
+    _tile_dpbssd(1, 4, 6);
+    _tile_dpbssd(0, 3, 6);
+    _tile_loadd(7, weights + tile_floats, tile_line);
+    _tile_dpbssd(2, 4, 7);
+    _tile_dpbssd(1, 3, 7);
+    _tile_loadd(6, weights + 2 * tile_floats, tile_line);
+    _tile_dpbssd(2, 3, 6);
   }
 
   // Whole numbers of what size a row or column becomes, and one over that.
@@ -177,6 +147,7 @@ struct TileBytes {
   static constexpr int depth = 64;
   static constexpr int parts = 1;
   static constexpr int row_tiles = 2;
+  static constexpr int column_tiles = 2;
   static constexpr int sums = 1;
   static constexpr int scales = 0;
 
@@ -220,18 +191,27 @@ std::size_t packed_tiles(int columns, int depth) {
          static_cast<std::size_t>(tiles * tile_floats + Numbers::scales);
 }
 
-// For every block of the depth the tiles of a panel, part by part; then the scales of its columns.
+// Of the columns from `first` on, how many tiles are multiplied at the same time.
+template <class Numbers>
+int column_tiles_at(int first, int columns) {
+  const int left = (columns - first) / tile_height;
+  return left < Numbers::column_tiles ? left : Numbers::column_tiles;
+}
+
+// For tiles of columns that are multiplied at the same time, for every block of the depth the tiles
+// of each part; then the scales of the columns.
 // A row of a tile has the words of 16 columns: of numbers that are neighbours in depth.
 template <class Numbers>
 void pack_tiles(const float* weights, int outputs, int columns, int depth, float* panels) {
   const int blocks = blocks_of(depth, Numbers::depth);
   const Rows rows{weights, depth, 1, 0, depth};
-  for (int panel = 0; panel * panel_columns < columns; ++panel) {
-    const int wide = columns_of(panel, columns), tiles = wide / tile_height;
+  for (int first = 0; first < columns; first += Numbers::column_tiles * tile_height) {
+    const int tiles = column_tiles_at<Numbers>(first, columns);
     const int block_floats = tiles * Numbers::parts * tile_floats;
     float* const scales = panels + std::ptrdiff_t{blocks} * block_floats;
-    for (int column = 0; column < wide && panel * panel_columns + column < outputs; ++column) {
-      const int output = panel * panel_columns + column;
+    const int end = first + tiles * tile_height;
+    for (int output = first; output < end && output < outputs; ++output) {
+      const int column = output - first;
       const Rounding rounding = Numbers::rounding_of(rows, output, {}, scales + column);
       for (int block = 0; block < blocks; ++block) {
         float values[Numbers::depth]{};
@@ -340,121 +320,149 @@ inline void store_sums(float* sums) {
   if constexpr (count > 5) _tile_stored(5, sums + 5 * tile_floats, tile_line);
 }
 
+// Results of at most `Numbers::row_tiles` tiles of rows, whose sums are complete. They are made a
+// few rows at a time between the next products, as a CPU can do both at once.
+template <class Numbers, int column_tiles, After after>
+class Results {
+ public:
+  void begin(const float* sums, const float* row_scales, int rows, const Columns& of, Grid result) {
+    sums_ = sums;
+    row_scales_ = row_scales;
+    rows_ = rows;
+    made_ = 0;
+    of_ = of;
+    result_ = result;
+  }
+
+  int left() const { return rows_ - made_; }
+
+  void make(int count) {
+    const int end = count < left() ? made_ + count : rows_;
+    for (; made_ < end; ++made_) make_row(made_);
+  }
+
+ private:
+  void make_row(int row) const {
+    const float row_scale = Numbers::scales == 0 ? 1 : row_scales_[row];
+    const float* from = sums_ + row / tile_height * column_tiles * Numbers::sums * tile_floats +
+                        row % tile_height * tile_height;
+#pragma GCC unroll 2
+    for (int tile = 0; tile < column_tiles; ++tile, from += Numbers::sums * tile_floats) {
+      float* const to = result_.first + row * result_.stride + tile * tile_height;
+      Vector value = Numbers::value(from, moved(of_, tile * tile_height), row_scale);
+      if (after == After::hard_swish) value = hard_swish(value);
+      if (after == After::add) value += load(to);
+      store(to, value);
+    }
+  }
+
+  const float* sums_ = nullptr;
+  const float* row_scales_ = nullptr;
+  int rows_ = 0, made_ = 0;
+  Columns of_{};
+  Grid result_{};
+};
+
 // Adds the products of some blocks of the depth to sums (16 * row_tiles, 16 * column_tiles), which
-// are in tiles one after the other. The tiles of rows are `row_step` apart.
-template <class Numbers, int row_tiles, int column_tiles>
+// are in tiles one after the other. The tiles of rows are `row_step` apart. Before it writes the
+// sums it has made the results `before`.
+template <class Numbers, int row_tiles, int column_tiles, After after>
 void add_products(const float* rows, std::ptrdiff_t row_step, const float* weights, int blocks,
-                  bool is_first, float* sums) {
+                  bool is_first, float* sums, Results<Numbers, column_tiles, after>& before) {
   constexpr int tiles_of_sums = row_tiles * column_tiles * Numbers::sums;
   if (is_first) {
     zero_sums<tiles_of_sums>();
   } else {
     load_sums<tiles_of_sums>(sums);
   }
+  const int results = blocks_of(before.left(), blocks);
   for (int block = 0; block < blocks; ++block) {
     Numbers::template add_block<row_tiles, column_tiles>(rows, row_step, weights);
     rows += Numbers::parts * tile_floats;
     weights += Numbers::parts * column_tiles * tile_floats;
+    before.make(results);
   }
   store_sums<tiles_of_sums>(sums);
-}
-
-// The results of at most 16 rows.
-template <class Numbers, int column_tiles, After after>
-void finish(const float* sums, const float* row_scales, int rows, const Columns& of, Grid result) {
-  for (int row = 0; row < rows; ++row) {
-    const float row_scale = Numbers::scales == 0 ? 1 : row_scales[row];
-#pragma GCC unroll 2
-    for (int tile = 0; tile < column_tiles; ++tile) {
-      float* const to = result.first + row * result.stride + tile * tile_height;
-      const float* from = sums + tile * Numbers::sums * tile_floats + row * tile_height;
-      Vector value = Numbers::value(from, moved(of, tile * tile_height), row_scale);
-      if (after == After::hard_swish) value = hard_swish(value);
-      if (after == After::add) value += load(to);
-      store(to, value);
-    }
-  }
-}
-
-template <class Numbers, int column_tiles>
-void finish_and(After after, const float* sums, const float* row_scales, int rows,
-                const Columns& of, Grid result) {
-  switch (after) {
-    case After::nothing:
-      return finish<Numbers, column_tiles, After::nothing>(sums, row_scales, rows, of, result);
-    case After::hard_swish:
-      return finish<Numbers, column_tiles, After::hard_swish>(sums, row_scales, rows, of, result);
-    case After::add:
-      return finish<Numbers, column_tiles, After::add>(sums, row_scales, rows, of, result);
-  }
 }
 
 // Rows that share `chunk_tiles` tiles of weights while those are in the first cache.
 constexpr int rows_at_once = 256;
 constexpr int chunk_tiles = 36;
 
-template <class Numbers, int column_tiles>
-void multiply_panel(const Product& product, int begin, int end, int column) {
+// Rows [begin, end) of columns [first, end_column), which are whole tiles, `column_tiles` at a
+// time.
+template <class Numbers, int column_tiles, After after>
+void multiply_columns(const Product& product, int begin, int end, int first, int end_column) {
+  constexpr int block_rows = Numbers::row_tiles * tile_height;
+  constexpr int block_columns = column_tiles * tile_height;
+  constexpr int tiles_of_block = Numbers::parts * column_tiles;
+  constexpr int block_sums = Numbers::row_tiles * column_tiles * Numbers::sums * tile_floats;
   const int depth = product.rows.segments * product.rows.run;
   const int blocks = blocks_of(depth, Numbers::depth);
   const std::ptrdiff_t blocks_floats = std::ptrdiff_t{blocks} * Numbers::parts * tile_floats;
   const std::ptrdiff_t row_step = blocks_floats + Numbers::scales;
-  const float* const weights = product.panels + packed_tiles<Numbers>(column, depth);
-  Columns of = moved(product.of, column);
-  if (Numbers::scales != 0) of.scales = weights + column_tiles * blocks_floats;
-  constexpr int tiles_of_block = Numbers::parts * column_tiles;
-  constexpr int block_rows = Numbers::row_tiles * tile_height;
-  constexpr int sums_of_tile = column_tiles * Numbers::sums * tile_floats;  // of 16 rows
-  const int chunks =
-      end - begin <= block_rows ? 1 : blocks_of(blocks * tiles_of_block, chunk_tiles);
-  alignas(64) float sums[rows_at_once / tile_height * sums_of_tile];
-  for (int chunk = 0; chunk < chunks; ++chunk) {
-    const int first_block = blocks * chunk / chunks;
-    const int count = blocks * (chunk + 1) / chunks - first_block;
-    const float* const from = weights + first_block * tiles_of_block * tile_floats;
-    float* to = sums;
-    for (int first = begin; first < end; first += block_rows) {
-      const float* group = product.prepared + first / tile_height * row_step;
-      const float* rows = group + first_block * Numbers::parts * tile_floats;
-      const int left = end - first;
-      constexpr int most = Numbers::row_tiles;
-      if (left > (most - 1) * tile_height) {
-        add_products<Numbers, most, column_tiles>(rows, row_step, from, count, chunk == 0, to);
-      } else {
-        add_products<Numbers, 1, column_tiles>(rows, row_step, from, count, chunk == 0, to);
+  alignas(64) float sums[rows_at_once / block_rows * block_sums];
+  Results<Numbers, column_tiles, after> results;
+  const auto multiply_some = [&](int first_row, int end_row, int column) {
+    const float* const weights = product.panels + packed_tiles<Numbers>(column, depth);
+    Columns of = moved(product.of, column);
+    if (Numbers::scales != 0) of.scales = weights + column_tiles * blocks_floats;
+    const int chunks =
+        end_row - first_row <= block_rows ? 1 : blocks_of(blocks * tiles_of_block, chunk_tiles);
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      const int first_block = blocks * chunk / chunks;
+      const int count = blocks * (chunk + 1) / chunks - first_block;
+      const float* const from = weights + first_block * tiles_of_block * tile_floats;
+      for (int row = first_row; row < end_row; row += block_rows) {
+        float* const to = chunks == 1 ? sums : sums + (row - first_row) / block_rows * block_sums;
+        const float* group = product.prepared + row / tile_height * row_step;
+        const float* rows = group + first_block * Numbers::parts * tile_floats;
+        const int left = end_row - row < block_rows ? end_row - row : block_rows;
+        if (left > block_rows - tile_height) {
+          add_products<Numbers, Numbers::row_tiles>(rows, row_step, from, count, chunk == 0, to,
+                                                    results);
+        } else {
+          add_products<Numbers, 1>(rows, row_step, from, count, chunk == 0, to, results);
+        }
+        if (chunk + 1 == chunks) {
+          results.begin(to, group + blocks_floats, left, of, moved(product.result, row, column));
+        }
       }
-      if (chunk + 1 < chunks) {
-        to += most * sums_of_tile;
-        continue;
-      }
-      for (int done = 0; done < most && left > done * tile_height; ++done) {
-        const int here = left - done * tile_height;
-        finish_and<Numbers, column_tiles>(
-            product.after, to + done * sums_of_tile, group + done * row_step + blocks_floats,
-            here < tile_height ? here : tile_height, of,
-            moved(product.result, first + done * tile_height, column));
-      }
-      if (chunks > 1) to += most * sums_of_tile;
+    }
+  };
+  for (int column = first; column < end_column; column += block_columns) {
+    for (int row = begin; row < end; row += rows_at_once) {
+      multiply_some(row, end - row < rows_at_once ? end : row + rows_at_once, column);
     }
   }
+  results.make(block_rows);
 }
 
-template <class Numbers, int column_tiles>
-void multiply_rows_of_panel(const Product& product, int begin, int end, int column) {
-  for (int first = begin; first < end; first += rows_at_once) {
-    multiply_panel<Numbers, column_tiles>(
-        product, first, end - first < rows_at_once ? end : first + rows_at_once, column);
+template <class Numbers, After after>
+void multiply_tiles_and(const Product& product, int begin, int end, int first, int end_column) {
+  constexpr int block_columns = Numbers::column_tiles * tile_height;
+  const int whole = first + (end_column - first) / block_columns * block_columns;
+  multiply_columns<Numbers, Numbers::column_tiles, after>(product, begin, end, first, whole);
+  if constexpr (Numbers::column_tiles > 1) {
+    multiply_columns<Numbers, 1, after>(product, begin, end, whole, end_column);
   }
 }
 
 template <class Numbers>
-void multiply_tiles(const Product& product, int begin, int end, int panel) {
-  const int column = panel * panel_columns;
+void multiply_tiles(const Product& product, int begin, int end, int first_panel, int end_panel) {
+  const int first = first_panel * panel_columns;
+  const int last = (end_panel - 1) * panel_columns + columns_of(end_panel - 1, product.columns);
   _tile_loadconfig(&whole_tiles);
-  if (columns_of(panel, product.columns) == panel_columns) {
-    multiply_rows_of_panel<Numbers, 2>(product, begin, end, column);
-  } else {
-    multiply_rows_of_panel<Numbers, 1>(product, begin, end, column);
+  switch (product.after) {
+    case After::nothing:
+      multiply_tiles_and<Numbers, After::nothing>(product, begin, end, first, last);
+      break;
+    case After::hard_swish:
+      multiply_tiles_and<Numbers, After::hard_swish>(product, begin, end, first, last);
+      break;
+    case After::add:
+      multiply_tiles_and<Numbers, After::add>(product, begin, end, first, last);
+      break;
   }
   _tile_release();
 }

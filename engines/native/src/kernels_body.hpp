@@ -326,20 +326,25 @@ void multiply_rows(const Product& product, const Rows& given, int begin, int end
 }
 
 template <class Numbers>
-void multiply_and(After after, const Product& product, const Rows& rows, int begin, int end,
-                  int panel) {
-  switch (after) {
-    case After::nothing:
-      return multiply_rows<Numbers, After::nothing>(product, rows, begin, end, panel);
-    case After::hard_swish:
-      return multiply_rows<Numbers, After::hard_swish>(product, rows, begin, end, panel);
-    case After::add:
-      return multiply_rows<Numbers, After::add>(product, rows, begin, end, panel);
+void multiply_panels(const Product& product, const Rows& rows, int begin, int end, int first_panel,
+                     int end_panel) {
+  for (int panel = first_panel; panel < end_panel; ++panel) {
+    switch (product.after) {
+      case After::nothing:
+        multiply_rows<Numbers, After::nothing>(product, rows, begin, end, panel);
+        break;
+      case After::hard_swish:
+        multiply_rows<Numbers, After::hard_swish>(product, rows, begin, end, panel);
+        break;
+      case After::add:
+        multiply_rows<Numbers, After::add>(product, rows, begin, end, panel);
+        break;
+    }
   }
 }
 
-void multiply(const Product& product, int begin, int end, int panel) {
-  multiply_and<Floats>(product.after, product, product.rows, begin, end, panel);
+void multiply(const Product& product, int begin, int end, int first_panel, int end_panel) {
+  multiply_panels<Floats>(product, product.rows, begin, end, first_panel, end_panel);
 }
 
 std::size_t packed_floats(int columns, int depth) {
@@ -435,10 +440,10 @@ void prepare_bytes(const Rows& rows, const Rounding& rounding, int begin, int en
   }
 }
 
-void multiply_bytes(const Product& product, int begin, int end, int panel) {
+void multiply_bytes(const Product& product, int begin, int end, int first_panel, int end_panel) {
   const int depth = product.rows.run;
   const Rows words{product.prepared, word_stride(depth), 1, 0, words_of(depth)};
-  multiply_and<Bytes>(product.after, product, words, begin, end, panel);
+  multiply_panels<Bytes>(product, words, begin, end, first_panel, end_panel);
 }
 
 constexpr Products byte_products{

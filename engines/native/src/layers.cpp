@@ -8,7 +8,7 @@ namespace levit::native {
 namespace {
 
 constexpr float no_key = -1e30F;
-constexpr int pieces_for_each_thread = 6;
+constexpr int pieces_for_each_thread = 4;
 constexpr int own_tiles = 4;
 constexpr std::size_t cached_floats = 1 << 17;
 constexpr int prepared_rows = 16;
@@ -166,12 +166,15 @@ void multiply(WorkerPool& pool, const Kernels& kernels, const Linear& layer, con
       ++groups;
     }
   }
+  const int ranges =
+      std::min(layer.panels(), std::max(1, pieces_for_each_thread * pool.threads() / groups));
   const int steps = (count + products.row_multiple - 1) / products.row_multiple;
-  pool.run(layer.panels() * groups, [&](int piece, int) {
-    const int group = piece / layer.panels();
+  pool.run(ranges * groups, [&](int piece, int) {
+    const int group = piece / ranges, range = piece % ranges;
     const int begin = steps * group / groups * products.row_multiple;
     const int end = std::min(count, steps * (group + 1) / groups * products.row_multiple);
-    products.multiply(product, begin, end, piece % layer.panels());
+    products.multiply(product, begin, end, layer.panels() * range / ranges,
+                      layer.panels() * (range + 1) / ranges);
   });
 }
 

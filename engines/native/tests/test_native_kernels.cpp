@@ -49,7 +49,8 @@ Buffer packed(const Products& products, const std::vector<float>& weights, int c
   return panels;
 }
 
-// All panels of a product of so many rows, in two parts where it can be.
+// All panels of a product of so many rows, in two parts where it can be: first all panels at once,
+// then one after the other.
 void multiply(const Products& products, Product product, const Rounding& rounding, int rows) {
   Buffer prepared(products.prepare == nullptr
                       ? 0
@@ -59,9 +60,10 @@ void multiply(const Products& products, Product product, const Rounding& roundin
     product.prepared = prepared.data();
   }
   const int middle = rows / 2 / products.row_multiple * products.row_multiple;
-  for (int panel = 0; panel * products.panel_columns < product.columns; ++panel) {
-    products.multiply(product, 0, middle, panel);
-    products.multiply(product, middle, rows, panel);
+  const int panels = (product.columns + products.panel_columns - 1) / products.panel_columns;
+  products.multiply(product, 0, middle, 0, panels);
+  for (int panel = 0; panel < panels; ++panel) {
+    products.multiply(product, middle, rows, panel, panel + 1);
   }
 }
 
@@ -155,7 +157,7 @@ TEST_CASE("products of long rows are as exact as float32") {
     const Kernels* const kernels = run_of.kernels;
     const Products& products = *run_of.products;
     // More rows and more depth than are worked on at once.
-    constexpr int rows = 300, depth = 1536, columns = 48;
+    constexpr int rows = 600, depth = 1536, columns = 48;
     CAPTURE(std::string(kernels->name));
     Numbers numbers;
     std::vector<float> source(at(rows, depth, 0)), weights(at(columns, depth, 0));
@@ -263,9 +265,9 @@ TEST_CASE("one large number in a row leaves the others as exact as it is large")
 TEST_CASE("a product of bytes is that of whole numbers, to the last one") {
   for (const Kernels* kernels : runnable()) {
     for (const After what : {After::nothing, After::hard_swish, After::add}) {
-      for (const int depth : {16, 48, 80, 336}) {
-        for (int rows = 1; rows <= 2 * kernels->tile_rows + 1; rows += 3) {
-          constexpr int columns = 80, stride = 350;
+      for (const int depth : {16, 48, 80, 336, 1280}) {
+        for (const int rows : {1, 4, 7, 10, 13, 16, 19, 22, 25, 90}) {
+          constexpr int columns = 80, stride = 1300;
           CAPTURE(std::string(kernels->name));
           CAPTURE(rows);
           CAPTURE(depth);
